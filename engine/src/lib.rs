@@ -1,0 +1,30 @@
+//! # Ringtail's engine
+//!
+//! Batches of events arrive on a socket, are written to the log, and are answered when they are
+//! safe. One core (a *shard*) owns a batch for its whole life.
+//!
+//! ```text
+//!     net -> frame -> event -> route -> log -> ack -> net
+//! ```
+//!
+//! | room      | takes                     | gives                                   |
+//! |-----------|---------------------------|-----------------------------------------|
+//! | `rt`      | what the kernel offers    | executors, sockets, files, mailboxes    |
+//! | `frame`   | bytes                     | whole messages                          |
+//! | `event`   | messages                  | batches of events; answers as bytes     |
+//! | `route`   | event types               | topics                                  |
+//! | `log`     | routed batches            | places in the journal, durable marks    |
+//! | `ack`     | durable marks             | who may be answered now, in order       |
+//! | `net`     | sockets                   | messages in, answers out                |
+//! | `shard`   | all of the above          | one core's life                         |
+//! | `control` | configuration, signals    | shards started, watched and stopped     |
+//!
+//! Each room knows the stage before it and never the one after; `shard` alone strings them together.
+//! A test (`tests/`) reads these sources and holds the table of who may import whom.
+//!
+//! Absent on purpose: below `shard`, nothing spawns a thread, reads the wall clock, touches another
+//! core, or parses configuration. Only `rt` names the runtime.
+
+pub mod limit;
+pub mod unit;
+

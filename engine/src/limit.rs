@@ -1,0 +1,154 @@
+//! Every bound on one page, with the relations between them checked at compile time.
+//!
+//! Where an operator may change a bound, the constant here is the default or the range.
+
+use std::time::Duration;
+
+/// What direct I/O reads and writes in; every frame starts and ends on such a border.
+pub const BLOCK_BYTES: u64 = 4096;
+
+// ---- a message and what is in it ----
+
+/// Largest message a client may send, by default (`server.max_message_bytes`).
+pub const MESSAGE_BYTES_DEFAULT: usize = 1 << 20;
+/// What an operator may raise the message limit to.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Events in one batch. Raccoon has no limit; a message of 1 MiB rarely holds a tenth of it.
+pub const BATCH_EVENTS_MAX: usize = 65_536;
+/// Why a request is refused, in an answer.
+pub const REASON_BYTES_MAX: usize = 256;
+/// Groups within groups in unknown fields of protobuf, as deep as prost goes.
+pub const PROTOBUF_DEPTH_MAX: u32 = 100;
+/// Kafka's longest topic name.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// Topics that may come into being because a client names them (`policy.topics_max`).
+pub const CLIENT_TOPICS_DEFAULT: usize = 10_000;
+/// Topics one store can hold, whoever made them.
+/// The opening frame of a segment names them all, so they must fit one frame.
+pub const TOPICS_MAX: usize = 50_000;
+
+// ---- the log ----
+
+/// One Kafka record batch.
+pub const RECORD_BATCH_BYTES_MAX: usize = 1_000_000;
+/// One event's payload: it must fit a record batch with its framing.
+pub const EVENT_BYTES_MAX: usize = RECORD_BATCH_BYTES_MAX - 256;
+/// One frame, header and padding included.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
+pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
+pub const SEGMENT_BYTES_MIN: u64 = 32 << 20;
+pub const SEGMENT_BYTES_MAX: u64 = 4 << 30;
+
+// ---- a connection ----
+
+/// One receive buffer; a shard lends them to connections that have bytes to read.
+pub const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
+/// Longest header of a WebSocket frame: two bytes, eight of length, four of mask.
+pub const FRAME_HEADER_BYTES_MAX: usize = 14;
+/// What a receive buffer can grow to: the largest message with its header.
+pub const BUFFER_BYTES_MAX: usize = MESSAGE_BYTES_MAX + FRAME_HEADER_BYTES_MAX;
+/// Bytes of an unfinished message that are copied out of a lent buffer (and back at the next wake);
+/// more of them stay in a buffer of their own.
+pub const PARKED_BYTES_MAX: usize = 32 << 10;
+/// Answers that may wait for one client to read them before its requests are no longer read.
+pub const OUTBOX_BYTES_MAX: usize = 256 << 10;
+/// Payload of a WebSocket control frame (RFC 6455, 5.5).
+pub const CONTROL_FRAME_BYTES_MAX: usize = 125;
+/// Head of an HTTP request.
+pub const HTTP_HEAD_BYTES_MAX: usize = 32 << 10;
+/// What hyper reads at once, and holds of one request.
+pub const HTTP_BUFFER_BYTES: usize = 64 << 10;
+/// From a connection's opening, or its last answer, to the end of its next request's head.
+pub const HTTP_HEAD_WAIT: Duration = Duration::from_secs(30);
+/// For the body of a request.
+pub const HTTP_BODY_WAIT: Duration = Duration::from_secs(30);
+/// A client that takes nothing for this long is gone (Raccoon's `WRITE_WAIT_INTERVAL_MS`).
+pub const WRITE_WAIT: Duration = Duration::from_secs(5);
+/// How long a closed connection may take to read its last bytes.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// Before the next try to accept when there were no descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Returned receive buffers that a shard keeps.
+pub const POOL_BUFFERS_IDLE_MAX: usize = 64;
+/// Connections that wait for room in their shard with a receive buffer in hand; beyond them the
+/// buffers are given back and nothing is received.
+pub const PAUSED_BUFFERS_MAX: u32 = 64;
+
+// ---- a shard ----
+
+/// Bytes of requests accepted and not yet answered, for each shard (`shard.in_flight_bytes`).
+pub const IN_FLIGHT_BYTES_DEFAULT: usize = 64 << 20;
+/// Letters in the mailbox between the control core and a shard, each way.
+pub const MAILBOX_DEPTH: usize = 1024;
+pub const SHARDS_MAX: usize = 1024;
+
+// ---- what an operator may set, beside the bounds above ----
+
+/// When a frame is closed while another is in flight (`log.frame_bytes`).
+pub const FRAME_CLOSE_BYTES_DEFAULT: usize = 512 << 10;
+pub const FRAME_CLOSE_BYTES_MIN: usize = 64 << 10;
+pub const FRAME_CLOSE_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
+pub const FRAMES_IN_FLIGHT_DEFAULT: usize = 4;
+pub const FRAMES_IN_FLIGHT_MAX: usize = 64;
+pub const SEGMENTS_PREPARED_DEFAULT: u32 = 2;
+pub const SEGMENTS_PREPARED_MAX: u32 = 64;
+/// Longest wait of an idle journal for company (`log.commit_wait_us`).
+pub const COMMIT_WAIT_US_MAX: u32 = 1_000_000;
+/// Segments that retention leaves to each shard at least: the open one, the one before it, and
+/// room to prepare the next.
+pub const RETENTION_SEGMENTS_MIN: u64 = 4;
+pub const MESSAGE_BYTES_MIN: usize = 1 << 10;
+pub const IN_FLIGHT_BYTES_MIN: usize = 4 * (MESSAGE_BYTES_MAX + 1);
+pub const IN_FLIGHT_BYTES_MAX: usize = 16 << 30;
+/// Places that may hold a copy of the store.
+pub const VOLUMES_MAX: usize = 16;
+pub const DRAIN_GRACE_MS_DEFAULT: u64 = 5_000;
+pub const DRAIN_GRACE_MS_MAX: u64 = 600_000;
+
+// ---- the control core ----
+
+/// Open files that are asked of the host, and what the program does not start without.
+pub const OPEN_FILES_WANTED: u64 = 131_072;
+pub const OPEN_FILES_MIN: u64 = 1_024;
+/// Topics that are made in one write of the catalogue; their definitions must fit one frame.
+pub const TOPICS_AT_ONCE_MAX: usize = 4_096;
+
+/// Values of a label that clients choose, before the rest is counted as `other`.
+pub const LABEL_VALUES_MAX: usize = 256;
+/// Questions to the shards that may be open at once, and how long each may take.
+pub const TICKETS_MAX: usize = 256;
+pub const TICKET_WAIT_MS: u64 = 5_000;
+/// Connections to the admin port that are served at once.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Records in one answer of the admin port.
+pub const ADMIN_RECORDS_DEFAULT: u32 = 100;
+pub const ADMIN_RECORDS_MAX: u32 = 10_000;
+
+const _: () = {
+    assert!(SEGMENT_BYTES_MIN.is_multiple_of(BLOCK_BYTES));
+    assert!(FRAME_BYTES_MAX.is_multiple_of(BLOCK_BYTES as usize));
+    // A frame always fits an empty segment with room for header and index.
+    assert!((FRAME_BYTES_MAX as u64) * 2 <= SEGMENT_BYTES_MIN);
+    // The largest request fits one frame, framing included (about 16 bytes for each event).
+    assert!(MESSAGE_BYTES_MAX + BATCH_EVENTS_MAX * 32 <= FRAME_BYTES_MAX / 2);
+    assert!(RECEIVE_BUFFER_BYTES <= BUFFER_BYTES_MAX);
+    assert!(PARKED_BYTES_MAX < RECEIVE_BUFFER_BYTES);
+    // What hyper has read when a connection becomes a WebSocket fits a receive buffer.
+    assert!(HTTP_HEAD_BYTES_MAX <= HTTP_BUFFER_BYTES && HTTP_BUFFER_BYTES <= RECEIVE_BUFFER_BYTES);
+    // Spans into a message are 32 bits wide.
+    assert!(MESSAGE_BYTES_MAX <= u32::MAX as usize);
+    assert!(EVENT_BYTES_MAX < RECORD_BATCH_BYTES_MAX);
+    assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_DEFAULT / 4);
+    assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_MIN / 4);
+    assert!(TOPICS_AT_ONCE_MAX * (TOPIC_NAME_BYTES_MAX + 64) <= FRAME_BYTES_MAX / 2);
+    assert!(FRAME_CLOSE_BYTES_MIN.is_multiple_of(BLOCK_BYTES as usize));
+};
+
+/// As much of `text` as fits `bytes_max`, cut between characters.
+pub fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
