@@ -28,3 +28,4 @@
 pub mod limit;
 pub mod unit;
 
+pub mod frame;
