@@ -28,4 +28,5 @@
 pub mod limit;
 pub mod unit;
 
+pub mod event;
 pub mod frame;

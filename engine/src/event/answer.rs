@@ -1,0 +1,218 @@
+//! `SendEventResponse` as bytes, written straight into a connection's outbox.
+
+use quick_protobuf::Writer;
+use quick_protobuf::sizeofs::sizeof_len;
+
+use crate::frame::Encoding;
+
+/// `raystack.raccoon.v1beta1.Status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Success = 1,
+    Error = 2,
+}
+
+/// `raystack.raccoon.v1beta1.Code`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    Ok = 1,
+    BadRequest = 2,
+    InternalError = 3,
+    MaxConnectionLimitReached = 4,
+    MaxUserLimitReached = 5,
+}
+
+/// One answer, borrowed from whoever knows its parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    pub status: Status,
+    pub code: Code,
+    /// Unix seconds of the server's clock.
+    pub sent_time: i64,
+    pub reason: &'a str,
+    /// `data.req_guid`; `None` leaves `data` out altogether.
+    pub guid: Option<&'a str>,
+}
+
+/// Appends the answer to `out`. Allocates only when `out` must grow.
+pub fn encode(encoding: Encoding, answer: &Answer<'_>, out: &mut Vec<u8>) {
+    match encoding {
+        Encoding::Protobuf => {
+            encode_protobuf(answer, out).expect("a vector takes every byte");
+        }
+        Encoding::Json => encode_json(answer, out).expect("a vector takes every byte"),
+    }
+}
+
+/// Keys (number and wire type) of `SendEventResponse`, and of an entry of its map.
+mod key {
+    pub(super) const STATUS: u32 = 1 << 3;
+    pub(super) const CODE: u32 = 2 << 3;
+    pub(super) const SENT_TIME: u32 = 3 << 3;
+    pub(super) const REASON: u32 = 4 << 3 | 2;
+    pub(super) const DATA: u32 = 5 << 3 | 2;
+    pub(super) const ENTRY_KEY: u32 = 1 << 3 | 2;
+    pub(super) const ENTRY_VALUE: u32 = 2 << 3 | 2;
+}
+
+/// The one key that `data` has.
+const GUID: &str = "req_guid";
+
+fn encode_protobuf(answer: &Answer<'_>, out: &mut Vec<u8>) -> quick_protobuf::Result<()> {
+    let mut writer = Writer::new(out);
+    writer.write_with_tag(key::STATUS, |w| w.write_enum(answer.status as i32))?;
+    writer.write_with_tag(key::CODE, |w| w.write_enum(answer.code as i32))?;
+    if answer.sent_time != 0 {
+        writer.write_with_tag(key::SENT_TIME, |w| w.write_int64(answer.sent_time))?;
+    }
+    if !answer.reason.is_empty() {
+        writer.write_with_tag(key::REASON, |w| w.write_string(answer.reason))?;
+    }
+    let Some(guid) = answer.guid else {
+        return Ok(());
+    };
+    // Both halves of the entry are written even when empty, as Go writes them.
+    let entry_bytes = 2 + sizeof_len(GUID.len()) + sizeof_len(guid.len());
+    writer.write_tag(key::DATA)?;
+    writer.write_varint(entry_bytes as u64)?;
+    writer.write_with_tag(key::ENTRY_KEY, |w| w.write_string(GUID))?;
+    writer.write_with_tag(key::ENTRY_VALUE, |w| w.write_string(guid))
+}
+
+fn encode_json(answer: &Answer<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    out.extend_from_slice(br#"{"status":"#);
+    serde_json::to_writer(&mut *out, &(answer.status as i32))?;
+    out.extend_from_slice(br#","code":"#);
+    serde_json::to_writer(&mut *out, &(answer.code as i32))?;
+    if answer.sent_time != 0 {
+        out.extend_from_slice(br#","sent_time":"#);
+        serde_json::to_writer(&mut *out, &answer.sent_time)?;
+    }
+    if !answer.reason.is_empty() {
+        out.extend_from_slice(br#","reason":"#);
+        serde_json::to_writer(&mut *out, answer.reason)?;
+    }
+    if let Some(guid) = answer.guid {
+        out.extend_from_slice(br#","data":{"req_guid":"#);
+        serde_json::to_writer(&mut *out, guid)?;
+        out.push(b'}');
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use prost::Message as _;
+    use ringtail_proto::SendEventResponse;
+
+    use super::*;
+
+    const SUCCESS: Answer<'_> = Answer {
+        status: Status::Success,
+        code: Code::Ok,
+        sent_time: 1_700_000_000,
+        reason: "",
+        guid: Some("g-1"),
+    };
+
+    fn json(answer: &Answer<'_>) -> String {
+        let mut out = Vec::new();
+        encode(Encoding::Json, answer, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn protobuf(answer: &Answer<'_>) -> SendEventResponse {
+        let mut out = Vec::new();
+        encode(Encoding::Protobuf, answer, &mut out);
+        SendEventResponse::decode(&out[..]).unwrap()
+    }
+
+    #[test]
+    fn json_is_what_gos_clients_read() {
+        assert_eq!(
+            json(&SUCCESS),
+            r#"{"status":1,"code":1,"sent_time":1700000000,"data":{"req_guid":"g-1"}}"#
+        );
+        let refused = Answer {
+            status: Status::Error,
+            code: Code::BadRequest,
+            reason: "not \"JSON\"\n",
+            guid: Some(""),
+            ..SUCCESS
+        };
+        assert_eq!(
+            json(&refused),
+            r#"{"status":2,"code":2,"sent_time":1700000000,"reason":"not \"JSON\"\n","data":{"req_guid":""}}"#
+        );
+        let sent_time = 0;
+        let guid = None;
+        let bare = Answer {
+            sent_time,
+            guid,
+            ..SUCCESS
+        };
+        assert_eq!(json(&bare), r#"{"status":1,"code":1}"#);
+    }
+
+    #[test]
+    fn an_answer_without_a_guid_has_no_data() {
+        let guid = None;
+        assert!(protobuf(&Answer { guid, ..SUCCESS }).data.is_empty());
+        let guid = Some("");
+        let data = protobuf(&Answer { guid, ..SUCCESS }).data;
+        assert_eq!(data.get("req_guid").map(String::as_str), Some(""));
+    }
+
+    #[test]
+    fn an_answer_is_appended_and_nothing_else_is_touched() {
+        for encoding in [Encoding::Protobuf, Encoding::Json] {
+            let (mut alone, mut behind) = (Vec::new(), b"before".to_vec());
+            encode(encoding, &SUCCESS, &mut alone);
+            encode(encoding, &SUCCESS, &mut behind);
+            assert_eq!(behind, [&b"before"[..], &alone].concat());
+        }
+    }
+
+    fn any_answer() -> impl Strategy<Value = (Status, Code, i64, String, Option<String>)> {
+        let status = prop::sample::select(vec![Status::Success, Status::Error]);
+        let code = prop::sample::select(vec![
+            Code::Ok,
+            Code::BadRequest,
+            Code::InternalError,
+            Code::MaxConnectionLimitReached,
+            Code::MaxUserLimitReached,
+        ]);
+        let guid = proptest::option::of("\\PC{0,150}");
+        (status, code, any::<i64>(), any::<String>(), guid)
+    }
+
+    proptest! {
+        #[test]
+        fn both_forms_say_what_was_answered(
+            (status, code, sent_time, reason, guid) in any_answer()
+        ) {
+            let guid = guid.as_deref();
+            let reason = reason.as_str();
+            let answer = Answer { status, code, sent_time, reason, guid };
+            let told = protobuf(&answer);
+            let data = guid.map(|guid| ("req_guid".to_owned(), guid.to_owned()));
+            prop_assert_eq!(&told, &SendEventResponse {
+                status: status as i32,
+                code: code as i32,
+                sent_time,
+                reason: reason.to_owned(),
+                data: BTreeMap::from_iter(data),
+            });
+            let read: serde_json::Value = serde_json::from_str(&json(&answer)).unwrap();
+            prop_assert_eq!(read["status"].as_i64(), Some(i64::from(told.status)));
+            prop_assert_eq!(read["code"].as_i64(), Some(i64::from(told.code)));
+            prop_assert_eq!(read["sent_time"].as_i64().unwrap_or(0), sent_time);
+            prop_assert_eq!(read["reason"].as_str().unwrap_or(""), reason);
+            prop_assert_eq!(read["data"]["req_guid"].as_str(), guid);
+        }
+    }
+}
