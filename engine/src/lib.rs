@@ -30,3 +30,4 @@ pub mod unit;
 
 pub mod event;
 pub mod frame;
+pub mod rt;

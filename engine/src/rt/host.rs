@@ -1,0 +1,171 @@
+//! What this machine allows, and what to change where it is not enough.
+//!
+//! Core:    asked once at start, from any thread.
+
+use super::Error;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::io;
+use std::sync::OnceLock;
+
+/// Below this the runtime refuses to start.
+const LOCKED_BYTES_LEAST: u64 = 512 << 10;
+/// Each of an executor's rings registers the same memory, and each is counted.
+const RINGS_OF_AN_EXECUTOR: u64 = 3;
+/// What an executor locks beside its registered memory.
+const RING_BYTES: u64 = 1 << 20;
+
+/// A limit that could not be raised as far as wanted. The program runs, but with less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {limit} limit is {have}, {wanted} is wanted: {advice}")]
+pub struct Shortage {
+    pub limit: &'static str,
+    pub have: u64,
+    pub wanted: u64,
+    pub advice: &'static str,
+}
+
+/// Checks that rings may be set up: container profiles and sysctls forbid it.
+pub fn check_rings() -> Result<(), Error> {
+    let mut parameters = rustix::io_uring::io_uring_params::default();
+    // SAFETY: the parameters are a valid, zeroed struct, and the ring is closed without use.
+    let ring = unsafe { rustix::io_uring::io_uring_setup(2, &mut parameters) };
+    match ring {
+        Ok(_closed_by_drop) => Ok(()),
+        Err(error) => Err(Error::RingsRefused {
+            source: error.into(),
+        }),
+    }
+}
+
+/// The CPUs that this process was given, in ascending order, as they were when it first asked:
+/// a thread that has been pinned meanwhile does not change the answer.
+pub fn allowed_cpus() -> &'static [usize] {
+    static GIVEN: OnceLock<Vec<usize>> = OnceLock::new();
+    GIVEN.get_or_init(cpus_of_this_thread)
+}
+
+/// Where the calling thread may run. Empty if the kernel does not say.
+fn cpus_of_this_thread() -> Vec<usize> {
+    let set = sched_getaffinity(None).unwrap_or_default();
+    (0..CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect()
+}
+
+/// Confines the calling thread to `cpus`, of which at least one must exist.
+pub(super) fn confine_to(cpus: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU) {
+        set.set(*cpu);
+    }
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Memory that executors with these registered bytes lock, in bytes.
+pub fn locked_bytes(io_memory_bytes: impl IntoIterator<Item = usize>) -> u64 {
+    let of_one = |bytes| bytes as u64 * RINGS_OF_AN_EXECUTOR + RING_BYTES;
+    io_memory_bytes.into_iter().map(of_one).sum()
+}
+
+/// Raises the limit of open files to `wanted` as far as allowed. Less than `least` is an error.
+pub fn raise_open_files(wanted: u64, least: u64) -> Result<Option<Shortage>, Error> {
+    let advice = "raise it with `ulimit -n`, or LimitNOFILE= in the systemd unit";
+    raise(Resource::Nofile, "open files", wanted, least, advice)
+}
+
+/// Raises the limit of locked memory to `wanted` bytes as far as allowed. With less, buffers
+/// are not registered and direct I/O costs more; with too little nothing can start.
+pub fn raise_locked_memory(wanted: u64) -> Result<Option<Shortage>, Error> {
+    let advice = "raise it with `ulimit -l unlimited`, or LimitMEMLOCK=infinity in the unit, \
+                  or `docker run --ulimit memlock=-1`";
+    let resource = Resource::Memlock;
+    raise(
+        resource,
+        "locked memory",
+        wanted,
+        LOCKED_BYTES_LEAST,
+        advice,
+    )
+}
+
+fn raise(
+    resource: Resource,
+    limit: &'static str,
+    wanted: u64,
+    least: u64,
+    advice: &'static str,
+) -> Result<Option<Shortage>, Error> {
+    let have = raise_as_far_as_allowed(resource, wanted);
+    if have < least {
+        return Err(Error::LimitTooLow {
+            limit,
+            have,
+            least,
+            advice,
+        });
+    }
+    Ok((have < wanted).then_some(Shortage {
+        limit,
+        have,
+        wanted,
+        advice,
+    }))
+}
+
+/// Returns the limit as it is afterwards; `u64::MAX` when there is none.
+fn raise_as_far_as_allowed(resource: Resource, wanted: u64) -> u64 {
+    let now = getrlimit(resource);
+    if now.current.is_none_or(|current| current >= wanted) {
+        return now.current.unwrap_or(u64::MAX);
+    }
+    // Only the privileged may lift the upper bound; everyone may go up to it.
+    let lifted = Rlimit {
+        current: Some(wanted),
+        maximum: now.maximum.map(|maximum| maximum.max(wanted)),
+    };
+    let up_to_bound = Rlimit {
+        current: now
+            .maximum
+            .map(|maximum| maximum.min(wanted))
+            .or(Some(wanted)),
+        maximum: now.maximum,
+    };
+    let _refused = setrlimit(resource, lifted).or_else(|_| setrlimit(resource, up_to_bound));
+    getrlimit(resource).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_allowed_where_the_tests_run() {
+        check_rings().unwrap();
+    }
+
+    #[test]
+    fn the_refusal_names_the_flag_to_add() {
+        let source = io::Error::from_raw_os_error(1);
+        let text = Error::RingsRefused { source }.to_string();
+        assert!(text.contains("--security-opt seccomp=unconfined"));
+        assert!(text.contains("kernel.io_uring_disabled"));
+    }
+
+    #[test]
+    fn a_confined_thread_sees_only_its_cpus() {
+        let all = allowed_cpus();
+        let last = all[all.len() - 1];
+        confine_to(&[last]).unwrap();
+        assert_eq!(cpus_of_this_thread(), [last]);
+        assert_eq!(allowed_cpus(), all);
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_reached_is_told() {
+        assert_eq!(raise_open_files(8, 8).unwrap(), None);
+        let shortage = raise_open_files(1 << 60, 8).unwrap().unwrap();
+        assert!(shortage.to_string().contains("ulimit -n"));
+        assert!(raise_open_files(1 << 60, 1 << 60).is_err());
+    }
+}
