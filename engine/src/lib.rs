@@ -28,6 +28,8 @@
 pub mod limit;
 pub mod unit;
 
+pub mod ack;
 pub mod event;
 pub mod frame;
+pub mod route;
 pub mod rt;

@@ -1,0 +1,93 @@
+//! The table from event type to topic: immutable, replaced whole, never edited.
+
+use super::Pattern;
+use crate::unit::{TopicId, TopicIndex};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One topic that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    pub id: TopicId,
+    pub name: Arc<str>,
+}
+
+/// Every topic of the store, and which types go where.
+#[derive(Clone, Debug)]
+pub struct Table {
+    pattern: Pattern,
+    topics: Vec<Topic>,
+    kinds: HashMap<Box<[u8]>, TopicIndex>,
+    /// Why clients can cause no more topics to exist, when they cannot.
+    pub closed: Option<Arc<str>>,
+}
+
+impl Table {
+    /// A table of the topics of the store, in the order of their rows.
+    pub fn new(pattern: Pattern, topics: impl IntoIterator<Item = Topic>) -> Self {
+        let mut table = Self {
+            pattern,
+            topics: Vec::new(),
+            kinds: HashMap::new(),
+            closed: None,
+        };
+        for topic in topics {
+            table.add(topic);
+        }
+        table
+    }
+
+    /// Adds a topic as the last row. For the copy that will replace the table.
+    pub fn add(&mut self, topic: Topic) -> TopicIndex {
+        let index = TopicIndex(self.topics.len() as u32);
+        if let Some(kind) = self.pattern.kind_of(&topic.name) {
+            self.kinds.insert(kind.as_bytes().into(), index);
+        }
+        self.topics.push(topic);
+        index
+    }
+
+    pub fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// By [`TopicIndex`]; rows are only added while the program runs.
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    pub fn topic(&self, index: TopicIndex) -> Option<&Topic> {
+        self.topics.get(index.0 as usize)
+    }
+
+    /// The row of the topic of this name.
+    pub fn find(&self, name: &str) -> Option<TopicIndex> {
+        let row = self.topics.iter().position(|topic| *topic.name == *name)?;
+        Some(TopicIndex(row as u32))
+    }
+
+    /// Where events of this type go; `None` when no topic is known for it yet.
+    pub fn route(&self, kind: &[u8]) -> Option<TopicIndex> {
+        self.kinds.get(self.pattern.key(kind)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_find_the_topics_that_the_pattern_gives() {
+        let topic = |id, name: &str| Topic {
+            id: TopicId(id),
+            name: name.into(),
+        };
+        let pattern = Pattern::parse("in-%s").unwrap();
+        let table = Table::new(pattern, [topic(1, "in-click"), topic(2, "other")]);
+        assert_eq!(table.route(b"click"), Some(TopicIndex(0)));
+        assert_eq!(table.route(b"other"), None);
+        assert_eq!(table.find("other"), Some(TopicIndex(1)));
+        let one = Table::new(Pattern::parse("other").unwrap(), table.topics().to_vec());
+        assert_eq!(one.route(b"anything"), Some(TopicIndex(1)));
+    }
+}
