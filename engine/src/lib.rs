@@ -31,5 +31,6 @@ pub mod unit;
 pub mod ack;
 pub mod event;
 pub mod frame;
+pub mod log;
 pub mod route;
 pub mod rt;
