@@ -1,6 +1,14 @@
 //! Routed batches become places in the journal, on disk.
 
+pub mod catalogue;
+pub mod disk;
 pub mod format;
+pub mod journal;
+pub mod recover;
+pub mod simulated;
+pub mod store;
+pub mod wake;
+pub mod walk;
 
 use std::path::PathBuf;
 

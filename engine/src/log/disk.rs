@@ -1,0 +1,134 @@
+//! The seam between the log and a disk: direct I/O in the program, a simulated one in tests.
+//!
+//! Paths are relative to one volume. Positions and lengths are multiples of a block.
+
+use crate::rt::file::{Buffer, File, Volume};
+use std::io;
+
+pub trait Disk: Clone + 'static {
+    type File: 'static;
+    type Buffer: AsRef<[u8]> + AsMut<[u8]> + 'static;
+
+    /// A buffer that this disk writes without copying; its contents are arbitrary.
+    fn buffer(&self, bytes: usize) -> Self::Buffer;
+
+    /// Names of the entries of `folder`; an absent folder has none.
+    fn list(&self, folder: &str) -> impl Future<Output = io::Result<Vec<String>>>;
+    /// Makes `folder` if it is not there, and makes that durable.
+    fn make_folder(&self, folder: &str) -> impl Future<Output = io::Result<()>>;
+    /// Makes changes to the entries of `folder` durable.
+    fn flush_folder(&self, folder: &str) -> impl Future<Output = io::Result<()>>;
+    fn rename(&self, from: &str, to: &str) -> impl Future<Output = io::Result<()>>;
+    fn remove(&self, path: &str) -> impl Future<Output = io::Result<()>>;
+
+    /// A new, empty file, to read and write; an old one of that name is an error.
+    fn create(&self, path: &str) -> impl Future<Output = io::Result<Self::File>>;
+    /// An existing file, to read and write.
+    fn open(&self, path: &str) -> impl Future<Output = io::Result<Self::File>>;
+    fn size(&self, file: &Self::File) -> impl Future<Output = io::Result<u64>>;
+
+    /// Writes the first `bytes` of `buffer` at `position`. It is durable only after [`Disk::flush`].
+    /// Gives up the buffer.
+    fn write(
+        &self,
+        file: &Self::File,
+        position: u64,
+        buffer: Self::Buffer,
+        bytes: usize,
+    ) -> impl Future<Output = io::Result<()>>;
+
+    /// As `write` and `flush` together: durable when it resolves.
+    fn write_durable(
+        &self,
+        file: &Self::File,
+        position: u64,
+        buffer: Self::Buffer,
+        bytes: usize,
+    ) -> impl Future<Output = io::Result<()>>;
+
+    /// Reads up to `bytes` at `position`; less only at the end of the file.
+    fn read(
+        &self,
+        file: &Self::File,
+        position: u64,
+        bytes: usize,
+    ) -> impl Future<Output = io::Result<Self::Buffer>>;
+
+    /// Makes every write to `file` that has resolved durable. An error is final for the volume.
+    fn flush(&self, file: &Self::File) -> impl Future<Output = io::Result<()>>;
+    fn close(&self, file: Self::File) -> impl Future<Output = io::Result<()>>;
+}
+
+/// Direct I/O, as the program uses it.
+impl Disk for Volume {
+    type File = File;
+    type Buffer = Buffer;
+
+    fn buffer(&self, bytes: usize) -> Buffer {
+        self.buffer(bytes)
+    }
+
+    async fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        self.list(folder).await
+    }
+
+    async fn make_folder(&self, folder: &str) -> io::Result<()> {
+        self.make_folder(folder).await
+    }
+
+    async fn flush_folder(&self, folder: &str) -> io::Result<()> {
+        self.flush_folder(folder).await
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.rename(from, to).await
+    }
+
+    async fn remove(&self, path: &str) -> io::Result<()> {
+        self.remove(path).await
+    }
+
+    async fn create(&self, path: &str) -> io::Result<File> {
+        self.create(path).await
+    }
+
+    async fn open(&self, path: &str) -> io::Result<File> {
+        self.open(path).await
+    }
+
+    async fn size(&self, file: &File) -> io::Result<u64> {
+        self.size(file).await
+    }
+
+    async fn write(
+        &self,
+        file: &File,
+        position: u64,
+        buffer: Buffer,
+        bytes: usize,
+    ) -> io::Result<()> {
+        self.write(file, position, buffer, bytes).await
+    }
+
+    async fn write_durable(
+        &self,
+        file: &File,
+        position: u64,
+        buffer: Buffer,
+        bytes: usize,
+    ) -> io::Result<()> {
+        self.write_durable(file, position, buffer, bytes).await
+    }
+
+    async fn read(&self, file: &File, position: u64, bytes: usize) -> io::Result<Buffer> {
+        self.read(file, position, bytes).await
+    }
+
+    async fn flush(&self, file: &File) -> io::Result<()> {
+        self.flush(file).await
+    }
+
+    async fn close(&self, file: File) -> io::Result<()> {
+        self.close(file).await
+    }
+}

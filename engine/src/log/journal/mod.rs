@@ -1,0 +1,413 @@
+//! One journal: every topic's events in one sequence of frames, group-committed.
+//!
+//! Layout:  see `log::format`. Events are staged in the open frame ([`staging`]); the [`commit`] task
+//!          writes frames, several in flight; the [`prepare`] task keeps segments ready and retires old ones.
+//! Always:  durable <= submitted <= staged. Nothing above the contiguous durable prefix is shown to anyone.
+//! Core:    born, lives and dies on one shard; the handle is an `Rc`.
+//! Cancel:  dropping a task loses what it had not made durable, which nobody was told of.
+//! Full:    `append` answers `Full` and changes nothing.
+
+mod commit;
+mod prepare;
+mod read;
+mod segment;
+mod settle;
+mod staging;
+mod start;
+mod topic;
+
+#[cfg(test)]
+mod tests;
+
+pub use commit::{Committer, Step};
+pub use prepare::Preparer;
+pub use read::{ReadError, ReadRecord};
+pub use staging::{Request, RoutedEvent};
+pub use start::StartError;
+pub use topic::Extent;
+
+use super::disk::Disk;
+use super::format::StoreId;
+use super::format::frame::SectionKind;
+use super::wake::{Bell, Receipt};
+use super::{Flush, Origin};
+use crate::limit::{BATCH_EVENTS_MAX, BLOCK_BYTES, FRAME_BYTES_MAX};
+use crate::unit::{Epoch, JournalId, Micros, Offset, Sequence, Ticket, TopicId, TopicIndex};
+pub(super) use segment::read_footer;
+use segment::{OpenSegment, Prepared, SealedSegment};
+use staging::Staging;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use topic::Topics;
+
+/// What one journal needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub store: StoreId,
+    pub journal: JournalId,
+    pub segment_bytes: u64,
+    /// Segments kept ready beside the reserved one.
+    pub prepared: usize,
+    /// Bytes the journal's segments may take before the oldest goes; `None` keeps all.
+    pub retention_bytes: Option<u64>,
+    pub origin: Origin,
+    /// How long an idle journal waits for company before it commits; 0 commits at once.
+    pub commit_wait_us: u64,
+    /// A frame is closed at this size while others are in flight.
+    pub frame_bytes: usize,
+    /// The largest frame: one request always fits.
+    pub frame_bytes_max: usize,
+    pub frames_in_flight: usize,
+    pub flush: Flush,
+}
+
+impl Settings {
+    /// The largest frame that requests of `message_bytes_max` call for.
+    pub fn frame_capacity(frame_bytes: usize, message_bytes_max: usize) -> usize {
+        let request = message_bytes_max + BATCH_EVENTS_MAX * 32 + (1 << 20);
+        (4 * frame_bytes)
+            .max(request)
+            .next_power_of_two()
+            .min(FRAME_BYTES_MAX)
+            .next_multiple_of(BLOCK_BYTES as usize)
+    }
+}
+
+/// Why a request was not appended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Wait for a commit and offer it again; nothing was changed.
+    #[error("the open frame is full")]
+    Full,
+    /// Refuse this request for good.
+    #[error("the request needs {bytes} bytes of log, more than a commit's {bytes_max}")]
+    TooLarge { bytes: usize, bytes_max: usize },
+    /// The log takes nothing now; tell the client why.
+    #[error("{0}")]
+    Refused(Arc<str>),
+}
+
+/// One commit that became durable.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit {
+    pub bytes: u64,
+    pub flush_us: u64,
+    pub events: u64,
+    pub event_bytes: u64,
+}
+
+/// A frame between its submission and the contiguous prefix.
+struct InFlight {
+    sequence: Sequence,
+    ticket: Option<Ticket>,
+    receipt: Option<Rc<Receipt>>,
+    contents: staging::Contents,
+    bytes: u64,
+    position: u64,
+    submitted: Micros,
+    flush_us: Option<u64>,
+}
+
+/// Sections that the log itself wants to commit.
+struct SystemFrame {
+    sections: Vec<(SectionKind, Vec<u8>)>,
+    /// For who waits until it is durable.
+    receipt: Option<Rc<Receipt>>,
+}
+
+struct Inner<D: Disk> {
+    settings: Settings,
+    disk: D,
+    folder: String,
+    clock: Rc<dyn Fn() -> Micros>,
+    epoch: Epoch,
+    topics: Topics,
+
+    staging: Staging,
+    /// The buffer of the open frame; `None` while nothing is staged.
+    buffer: Option<D::Buffer>,
+    staged_since: Micros,
+    /// The ticket of the open frame.
+    ticket: Ticket,
+    system: VecDeque<SystemFrame>,
+
+    next_sequence: Sequence,
+    chain: u64,
+    durable: Option<Sequence>,
+    durable_ticket: Option<Ticket>,
+    in_flight: VecDeque<InFlight>,
+    commits: Vec<Commit>,
+    /// The last frame carried something, so an idle journal still owes a closing frame.
+    owes_closing: bool,
+
+    open: Option<OpenSegment<D::File>>,
+    /// Rolled over, waiting for their frames to be durable and their footers to be written.
+    closing: VecDeque<OpenSegment<D::File>>,
+    sealed: VecDeque<SealedSegment<D::File>>,
+    prepared: VecDeque<Prepared<D::File>>,
+    /// Files whose contents nobody needs, to be used again.
+    spare: VecDeque<Prepared<D::File>>,
+    next_life: u64,
+    next_file: u32,
+    recycled: u64,
+
+    /// Why nothing more can be written, for good.
+    fault: Option<Arc<str>>,
+    /// Why no segment can be prepared just now: the disk is full.
+    full: Option<Arc<str>>,
+    stopping: bool,
+    /// The committer has ended: nothing is waited for any more.
+    ended: bool,
+}
+
+/// A handle to one journal; cheap to clone.
+pub struct Journal<D: Disk> {
+    inner: Rc<RefCell<Inner<D>>>,
+    bells: Rc<Bells>,
+}
+
+#[derive(Default)]
+struct Bells {
+    commit: Bell,
+    prepare: Bell,
+}
+
+impl<D: Disk> Clone for Journal<D> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            bells: self.bells.clone(),
+        }
+    }
+}
+
+/// A journal's sizes, for metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Size {
+    pub segments: u64,
+    pub recycled: u64,
+    pub bytes: u64,
+}
+
+impl<D: Disk> Journal<D> {
+    /// Puts a request into the open frame. Its events are durable when [`Journal::durable`] has
+    /// reached the ticket that this returns.
+    pub fn append(&self, now: Micros, request: &Request<'_>) -> Result<Ticket, AppendError> {
+        let mut inner = self.inner.borrow_mut();
+        let inner = &mut *inner;
+        if let Some(reason) = inner.refusal_of_new() {
+            return Err(AppendError::Refused(reason));
+        }
+        if request.events.is_empty() {
+            return Ok(inner.last_ticket());
+        }
+        let need = Staging::need(request, &inner.topics);
+        if !inner.staging.fits(need) {
+            return Err(inner.no_room(need));
+        }
+        if inner.buffer.is_none() {
+            inner.buffer = Some(inner.disk.buffer(inner.settings.frame_bytes_max));
+            inner.staged_since = now;
+        }
+        if let Some(buffer) = &mut inner.buffer {
+            inner
+                .staging
+                .append(buffer.as_mut(), &mut inner.topics, now, request);
+        }
+        let ticket = inner.ticket;
+        self.bells.commit.ring();
+        Ok(ticket)
+    }
+
+    /// Whether the open frame is likely to hold another message of so many bytes. `append` decides.
+    pub fn has_room(&self, message_bytes: usize) -> bool {
+        let inner = self.inner.borrow();
+        inner.staging.is_empty() || inner.staging.fits(message_bytes + message_bytes / 8 + 1024)
+    }
+
+    /// Every request whose ticket is not above this one is on stable storage.
+    pub fn durable(&self) -> Option<Ticket> {
+        self.inner.borrow().durable_ticket
+    }
+
+    /// The ticket of the newest commit that carries requests: open, in flight or durable.
+    pub fn last_ticket(&self) -> Ticket {
+        self.inner.borrow().last_ticket()
+    }
+
+    pub fn settings(&self) -> Settings {
+        self.inner.borrow().settings.clone()
+    }
+
+    /// Takes the topics of the table; those known already come first, in the same order.
+    pub fn learn(&self, table: impl Iterator<Item = (TopicId, Arc<str>)>) {
+        self.inner.borrow_mut().topics.learn(table);
+    }
+
+    pub fn knows(&self, topic: TopicIndex) -> bool {
+        self.inner.borrow().topics.knows(topic)
+    }
+
+    /// Topics that the journal holds and no table names.
+    pub fn unnamed(&self) -> Vec<TopicId> {
+        self.inner.borrow().topics.unnamed().collect()
+    }
+
+    /// The readable range of a topic: from its low watermark to its durable end.
+    pub fn extent(&self, topic: TopicIndex) -> Extent {
+        let inner = self.inner.borrow();
+        if inner.topics.knows(topic) {
+            inner.topics.durable(topic)
+        } else {
+            Extent::default()
+        }
+    }
+
+    /// Every topic that has ever held a durable record here.
+    pub fn extents(&self) -> Vec<(TopicIndex, Extent)> {
+        let inner = self.inner.borrow();
+        let all = inner
+            .topics
+            .indices()
+            .map(|topic| (topic, inner.topics.durable(topic)));
+        all.filter(|(_, extent)| extent.next != Offset(0)).collect()
+    }
+
+    /// Defines topics in the chain without an event, which is how the catalogue writes; returns when they
+    /// are durable.
+    pub async fn define(&self, topics: &[(TopicId, Arc<str>)]) -> Result<(), AppendError> {
+        let receipt = Rc::new(Receipt::default());
+        {
+            let mut inner = self.inner.borrow_mut();
+            if let Some(reason) = inner.refusal_of_new() {
+                return Err(AppendError::Refused(reason));
+            }
+            inner.topics.learn_more(topics.iter().cloned());
+            let sections = vec![(SectionKind::TOPICS, start::definitions(topics))];
+            inner.system.push_back(SystemFrame {
+                sections,
+                receipt: Some(receipt.clone()),
+            });
+        }
+        self.bells.commit.ring();
+        if receipt.wait().await {
+            return Ok(());
+        }
+        let reason = self.fault().unwrap_or_else(|| STOPPED.into());
+        Err(AppendError::Refused(reason))
+    }
+
+    /// To be called a few times a second: an idle journal writes its closing frame.
+    pub fn tick(&self) {
+        let mut inner = self.inner.borrow_mut();
+        let idle = inner.in_flight.is_empty() && inner.staging.is_empty();
+        if idle && inner.owes_closing && inner.system.is_empty() && inner.refusal().is_none() {
+            inner.system.push_back(SystemFrame {
+                sections: Vec::new(),
+                receipt: None,
+            });
+            self.bells.commit.ring();
+        }
+    }
+
+    /// To be called every few seconds: a full disk is tried again.
+    pub fn try_again(&self) {
+        if self.inner.borrow().full.is_some() {
+            self.bells.prepare.ring();
+        }
+    }
+
+    /// To be called about every [`Settings::commit_wait_us`], when there is such a wait: what is staged for
+    /// that long is committed.
+    pub fn end_wait(&self) {
+        if !self.inner.borrow().staging.is_empty() {
+            self.bells.commit.ring();
+        }
+    }
+
+    /// Why new events are refused, if they are.
+    pub fn fault(&self) -> Option<Arc<str>> {
+        self.inner.borrow().refusal()
+    }
+
+    pub fn size(&self) -> Size {
+        let inner = self.inner.borrow();
+        let segments = inner.sealed.len()
+            + inner.closing.len()
+            + inner.prepared.len()
+            + inner.spare.len()
+            + usize::from(inner.open.is_some());
+        Size {
+            segments: segments as u64,
+            recycled: inner.recycled,
+            bytes: segments as u64 * inner.settings.segment_bytes,
+        }
+    }
+
+    /// Hands over what became durable since the last call.
+    pub fn take_commits(&self, mut each: impl FnMut(Commit)) {
+        for commit in self.inner.borrow_mut().commits.drain(..) {
+            each(commit);
+        }
+    }
+
+    /// Takes nothing more, commits what is staged, then a closing frame; the committer ends after it.
+    pub fn stop(&self) {
+        self.inner.borrow_mut().stopping = true;
+        self.bells.commit.ring();
+        self.bells.prepare.ring();
+    }
+}
+
+impl<D: Disk> Inner<D> {
+    fn refusal(&self) -> Option<Arc<str>> {
+        self.fault
+            .clone()
+            .or_else(|| self.full.clone().filter(|_| !self.can_go_on()))
+    }
+
+    /// Why nothing more is taken in.
+    fn refusal_of_new(&self) -> Option<Arc<str>> {
+        let stopped = || self.stopping.then(|| STOPPED.into());
+        self.refusal().or_else(stopped)
+    }
+
+    /// There is room for ordinary frames even though no new segment can be had.
+    fn can_go_on(&self) -> bool {
+        let frame = self.settings.frame_bytes_max as u64;
+        let room = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.fits(frame, 0, self.settings.segment_bytes));
+        room || RESERVED < self.prepared.len()
+    }
+
+    fn last_ticket(&self) -> Ticket {
+        if !self.staging.is_empty() {
+            return self.ticket;
+        }
+        // Not the ticket before the next one: that may have been discarded, and never becomes durable.
+        let mut flying = self.in_flight.iter().rev();
+        let last = flying.find_map(|frame| frame.ticket);
+        last.or(self.durable_ticket).unwrap_or(Ticket::NONE)
+    }
+
+    fn no_room(&self, need: usize) -> AppendError {
+        if self.staging.is_empty() {
+            let bytes_max = self.settings.frame_bytes_max;
+            AppendError::TooLarge {
+                bytes: need,
+                bytes_max,
+            }
+        } else {
+            AppendError::Full
+        }
+    }
+}
+
+const STOPPED: &str = "the journal was stopped";
+
+/// Prepared segments that only the log's own sections may use.
+const RESERVED: usize = 1;

@@ -1,0 +1,389 @@
+//! The task that keeps segments ready ahead of the writer, and retires the oldest.
+//!
+//! Always:  a segment enters use only after all its bytes were written once, it was flushed, and its
+//!          folder was flushed. Its low watermarks are durable before its bytes are given to another use.
+//! Full:    when the disk has no room for another segment the journal says so, goes on with what is
+//!          prepared, and tries again every few seconds.
+
+use super::super::disk::Disk;
+use super::super::format::Features;
+use super::super::format::frame::SectionKind;
+use super::super::format::section::{self, CheckpointRow};
+use super::super::format::segment::{HEADER_BYTES, Kind, SegmentHeader};
+use super::super::recover::{Found, segment_name};
+use super::super::wake::Receipt;
+use super::commit::write;
+use super::segment::Prepared;
+use super::start::take_spare;
+use super::{Flush, Inner, Journal, RESERVED, SystemFrame};
+use crate::unit::{Life, Offset, TopicId};
+use futures_util::future::{self, Either};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use std::io;
+use std::rc::Rc;
+
+/// Zeros are written in pieces of this size.
+const FILL_BYTES: usize = 1 << 20;
+/// So many pieces at once keep up with a journal that fills segments as fast as the disk takes them.
+const FILLS_IN_FLIGHT: usize = 4;
+
+/// Keeps one journal's segments ready. There is one for each journal.
+pub struct Preparer<D: Disk> {
+    journal: Journal<D>,
+    /// The low watermarks over the oldest segment are on their way.
+    retiring: Option<Rc<Receipt>>,
+}
+
+enum Work {
+    Retire,
+    Prepare,
+    /// The store was allowed more once: a file that is not needed goes.
+    Remove,
+    Nothing,
+}
+
+impl<D: Disk> Preparer<D> {
+    pub(super) fn new(journal: Journal<D>) -> Self {
+        Self {
+            journal,
+            retiring: None,
+        }
+    }
+
+    /// Works until the committer has ended or the journal has failed.
+    pub async fn run(&mut self) {
+        while !self.journal.is_over() {
+            let work = self
+                .journal
+                .inner
+                .borrow()
+                .next_work(self.retiring.is_some());
+            let worked = match work {
+                Work::Retire => self.begin_to_retire().await,
+                Work::Prepare => self.prepare_one().await,
+                Work::Remove => self.remove_one().await,
+                Work::Nothing => false,
+            };
+            if !worked && !self.journal.is_over() {
+                self.wait().await;
+            }
+        }
+    }
+
+    /// Until there may be work. The watermarks are not waited for alone: the frame that holds them may need a
+    /// segment that is not prepared yet.
+    async fn wait(&mut self) {
+        let bells = self.journal.bells.clone();
+        let ring = std::pin::pin!(bells.prepare.wait());
+        let Some(receipt) = self.retiring.clone() else {
+            return ring.await;
+        };
+        let raised = std::pin::pin!(receipt.wait());
+        if let Either::Left((durable, _)) = future::select(raised, ring).await {
+            self.retiring = None;
+            if durable {
+                self.journal.inner.borrow_mut().free_oldest();
+            }
+        }
+    }
+
+    /// Prepares what the journal needs before its first frame: one segment to write to, one in reserve.
+    pub(super) async fn prepare_first(&mut self) {
+        while !self.journal.inner.borrow().can_begin() && self.prepare_one().await {}
+    }
+
+    /// Makes a segment that was in use behind the journal's end say that it is not. This must be durable before
+    /// the journal goes on: its frames would later stand among those that take their numbers.
+    pub(super) async fn free(&mut self, found: Found<D::File>) -> io::Result<()> {
+        let disk = self.journal.inner.borrow().disk.clone();
+        let spare = take_spare(found);
+        let freed = self.write_header(&disk, spare.name, spare.file).await?;
+        self.journal.inner.borrow_mut().spare.push_back(freed);
+        Ok(())
+    }
+
+    /// Makes one more segment ready; `false` when that failed.
+    async fn prepare_one(&mut self) -> bool {
+        let (disk, spare) = {
+            let mut inner = self.journal.inner.borrow_mut();
+            (inner.disk.clone(), inner.spare.pop_front())
+        };
+        let made = match spare {
+            Some(spare) => Ok((spare.name, spare.file)),
+            None => self.create(&disk).await,
+        };
+        let prepared = match made {
+            Ok((name, file)) => self.write_header(&disk, name, file).await,
+            Err(error) => Err(error),
+        };
+        let mut inner = self.journal.inner.borrow_mut();
+        match prepared {
+            Ok(prepared) => {
+                inner.prepared.push_back(prepared);
+                inner.full = None;
+                self.journal.bells.commit.ring();
+                true
+            }
+            Err(error) => {
+                inner.note_failure(&error);
+                self.journal.bells.commit.ring();
+                false
+            }
+        }
+    }
+
+    /// Gives one spare file's space back to the file system.
+    async fn remove_one(&mut self) -> bool {
+        let (disk, folder, spare) = {
+            let mut inner = self.journal.inner.borrow_mut();
+            let spare = inner.spare.pop_front();
+            (inner.disk.clone(), inner.folder.clone(), spare)
+        };
+        let Some(spare) = spare else { return false };
+        // Its header may still say that it is in use. It must not come back when a younger one is gone.
+        let mut removed = disk.remove(&spare.name).await;
+        removed = removed.and(disk.flush_folder(&folder).await);
+        if let Ok(file) = Rc::try_unwrap(spare.file) {
+            removed = removed.and(disk.close(file).await);
+        }
+        if let Err(error) = &removed {
+            let mut inner = self.journal.inner.borrow_mut();
+            inner.fail("remove a segment", error);
+            self.journal.bells.commit.ring();
+        }
+        removed.is_ok()
+    }
+
+    /// A new file, filled with zeros and flushed, under its final name.
+    async fn create(&self, disk: &D) -> io::Result<(String, Rc<D::File>)> {
+        let (folder, number, segment_bytes) = {
+            let mut inner = self.journal.inner.borrow_mut();
+            inner.next_file += 1;
+            (
+                inner.folder.clone(),
+                inner.next_file - 1,
+                inner.settings.segment_bytes,
+            )
+        };
+        let name = format!("{folder}/{}", segment_name(number));
+        let unfinished = format!("{name}.new");
+        if disk
+            .list(&folder)
+            .await?
+            .iter()
+            .any(|entry| unfinished.ends_with(entry))
+        {
+            disk.remove(&unfinished).await?;
+        }
+        let file = disk.create(&unfinished).await?;
+        let filled = self.fill(disk, &file, segment_bytes).await;
+        if let Err(error) = filled {
+            let _ = disk.close(file).await;
+            let _ = disk.remove(&unfinished).await;
+            return Err(error);
+        }
+        disk.rename(&unfinished, &name).await?;
+        disk.flush_folder(&folder).await?;
+        Ok((name, Rc::new(file)))
+    }
+
+    /// Writes zeros to the whole file and a header that says "not in use", so that a file under its final
+    /// name always has one.
+    async fn fill(&self, disk: &D, file: &D::File, segment_bytes: u64) -> io::Result<()> {
+        let pieces = (0..segment_bytes).step_by(FILL_BYTES);
+        let writes = pieces.map(|position| async move {
+            let bytes = FILL_BYTES.min((segment_bytes - position) as usize);
+            let mut buffer = disk.buffer(bytes);
+            buffer.as_mut()[..bytes].fill(0);
+            if position == 0 {
+                self.header(Life(0))
+                    .encode(&mut buffer.as_mut()[..HEADER_BYTES]);
+            }
+            disk.write(file, position, buffer, bytes).await
+        });
+        let written = stream::iter(writes).buffer_unordered(FILLS_IN_FLIGHT);
+        written.try_for_each(|()| future::ready(Ok(()))).await?;
+        disk.flush(file).await
+    }
+
+    fn header(&self, life: Life) -> SegmentHeader {
+        let inner = self.journal.inner.borrow();
+        SegmentHeader {
+            kind: Kind::Journal,
+            store: inner.settings.store,
+            journal: inner.settings.journal,
+            life,
+            segment_bytes: inner.settings.segment_bytes,
+            opening: None,
+            features: Features::default(),
+        }
+    }
+
+    /// Gives the file a new life: what it held before means nothing from now on.
+    async fn write_header(
+        &self,
+        disk: &D,
+        name: String,
+        file: Rc<D::File>,
+    ) -> io::Result<Prepared<D::File>> {
+        let (life, flush) = {
+            let mut inner = self.journal.inner.borrow_mut();
+            inner.next_life += 1;
+            (Life(inner.next_life - 1), inner.settings.flush)
+        };
+        let mut block = disk.buffer(HEADER_BYTES);
+        self.header(life)
+            .encode(&mut block.as_mut()[..HEADER_BYTES]);
+        // Preparing is not on the way of any event, so it is flushed whatever is measured elsewhere.
+        let flush = if flush == Flush::Never {
+            Flush::DataSync
+        } else {
+            flush
+        };
+        write(disk, &file, 0, block, HEADER_BYTES, flush).await?;
+        Ok(Prepared { name, file, life })
+    }
+
+    /// Raises the low watermarks over the oldest sealed segment; its file is free when that is durable.
+    async fn begin_to_retire(&mut self) -> bool {
+        let Some(index) = self.journal.index_of_oldest().await else {
+            return false;
+        };
+        if self.journal.is_closing() {
+            return false;
+        }
+        let receipt = Rc::new(Receipt::default());
+        self.journal
+            .inner
+            .borrow_mut()
+            .stage_low_watermarks(&index, receipt.clone());
+        self.journal.bells.commit.ring();
+        self.retiring = Some(receipt);
+        true
+    }
+}
+
+impl<D: Disk> Journal<D> {
+    fn is_over(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.ended || inner.fault.is_some()
+    }
+
+    /// Nobody would commit what is staged now.
+    fn is_closing(&self) -> bool {
+        self.inner.borrow().stopping || self.is_over()
+    }
+}
+
+impl<D: Disk> Inner<D> {
+    fn can_begin(&self) -> bool {
+        RESERVED + usize::from(self.open.is_none()) <= self.prepared.len()
+    }
+
+    fn next_work(&self, retiring: bool) -> Work {
+        if self.fault.is_some() || self.ended {
+            return Work::Nothing;
+        }
+        // The reserve comes first, unless there is no room for it: raising watermarks may take it.
+        if self.prepared.len() < RESERVED && (self.full.is_none() || retiring) {
+            return Work::Prepare;
+        }
+        if retiring {
+            return Work::Nothing;
+        }
+        if !self.stopping && self.over_retention() {
+            return Work::Retire;
+        }
+        // What is staged at a stop needs one segment at most.
+        let beside = if self.stopping {
+            0
+        } else {
+            self.settings.prepared
+        };
+        if self.prepared.len() < beside + RESERVED {
+            // No file is made that would have to go again as soon as the oldest segment is retired.
+            let soon = self.spare.is_empty() && RESERVED < self.prepared.len();
+            return if soon && self.will_retire() {
+                Work::Nothing
+            } else {
+                Work::Prepare
+            };
+        }
+        if !self.spare.is_empty() && self.takes_too_much() {
+            Work::Remove
+        } else {
+            Work::Nothing
+        }
+    }
+
+    /// The oldest segment's frames are below the low watermarks, durably: its file may be used again.
+    fn free_oldest(&mut self) {
+        if let Some(oldest) = self.sealed.pop_front() {
+            self.recycled += 1;
+            self.spare.push_back(Prepared {
+                name: oldest.name,
+                file: oldest.file,
+                life: oldest.life,
+            });
+        }
+    }
+
+    /// Whether the oldest segment should go, so that another can be prepared within the bound.
+    fn over_retention(&self) -> bool {
+        let sealed = self
+            .sealed
+            .front()
+            .is_some_and(|oldest| !oldest.being_sealed);
+        sealed && self.exceeds_retention(self.held() + self.settings.prepared + RESERVED)
+    }
+
+    /// Whether that will be so when a segment that is closed already is sealed.
+    fn will_retire(&self) -> bool {
+        let closed = !self.sealed.is_empty() || !self.closing.is_empty();
+        closed && self.exceeds_retention(self.held() + self.settings.prepared + RESERVED)
+    }
+
+    /// Whether all files together take more than the store may.
+    fn takes_too_much(&self) -> bool {
+        self.exceeds_retention(self.held() + self.prepared.len() + self.spare.len())
+    }
+
+    /// Segments that hold frames.
+    fn held(&self) -> usize {
+        self.sealed.len() + self.closing.len() + usize::from(self.open.is_some())
+    }
+
+    fn exceeds_retention(&self, segments: usize) -> bool {
+        let bytes = segments as u64 * self.settings.segment_bytes;
+        self.settings
+            .retention_bytes
+            .is_some_and(|bound| bound < bytes)
+    }
+
+    fn note_failure(&mut self, error: &io::Error) {
+        let is_full = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        );
+        if !is_full {
+            self.fail("prepare a segment", error);
+        } else if self.full.is_none() {
+            let journal = self.settings.journal.0;
+            let reason = format!("the log's disk is full: journal {journal} has no room: {error}");
+            self.full = Some(reason.into());
+        }
+    }
+
+    /// Stages a checkpoint that says that everything in `index` is gone.
+    fn stage_low_watermarks(&mut self, index: &[(TopicId, Offset)], receipt: Rc<Receipt>) {
+        let raise = |(topic, low): &(TopicId, Offset)| self.topics.raise_low(*topic, *low);
+        let rows: Vec<CheckpointRow> = index.iter().filter_map(raise).collect();
+        let mut contents = Vec::new();
+        section::write_checkpoint(false, &rows, &mut contents);
+        let sections = vec![(SectionKind::CHECKPOINT, contents)];
+        self.system.push_back(SystemFrame {
+            sections,
+            receipt: Some(receipt),
+        });
+    }
+}

@@ -1,0 +1,246 @@
+//! Taking up a recovered journal: flush what was found, write the epoch frame, only then serve.
+
+use super::super::disk::Disk;
+use super::super::format::frame::SectionKind;
+use super::super::format::section::{self, CheckpointRow, Membership};
+use super::super::recover::{Found, Recovered, Walked};
+use super::super::wake::Receipt;
+use super::segment::{OpenSegment, Prepared, SealedSegment};
+use super::staging::Staging;
+use super::topic::Topics;
+use super::{Bells, Committer, Inner, Journal, Preparer, Settings, SystemFrame};
+use crate::unit::{Epoch, Micros, Sequence, Ticket, TopicId};
+use futures_util::future::{self, Either};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("could not {deed}: {source}")]
+    Disk {
+        deed: &'static str,
+        source: io::Error,
+    },
+    #[error("{0}")]
+    Refused(Arc<str>),
+}
+
+/// A section that defines `topics`.
+pub(super) fn definitions(topics: &[(TopicId, Arc<str>)]) -> Vec<u8> {
+    let mut out = (topics.len() as u32).to_le_bytes().to_vec();
+    for (id, name) in topics {
+        section::write_topic(*id, name, &mut out);
+    }
+    out
+}
+
+/// What every segment opens with: a checkpoint of every topic that has had records, and the definition of
+/// every topic that is known.
+pub(super) fn opening_sections<D: Disk>(inner: &mut Inner<D>) -> Vec<(SectionKind, Vec<u8>)> {
+    let mut rows = Vec::new();
+    let mut names = Vec::new();
+    for topic in inner.topics.indices() {
+        let id = inner.topics.id(topic);
+        if let Some(extent) = inner.topics.committed(topic) {
+            let (low, next) = (extent.low, extent.next);
+            rows.push(CheckpointRow {
+                topic: id,
+                low,
+                next,
+                newest_ms: extent.newest_ms,
+            });
+        }
+        inner.topics.define(topic);
+        names.push((id, Arc::from(inner.topics.name(topic))));
+    }
+    rows.extend(inner.topics.unnamed_rows());
+    let mut checkpoint = Vec::new();
+    section::write_checkpoint(true, &rows, &mut checkpoint);
+    vec![
+        (SectionKind::CHECKPOINT, checkpoint),
+        (SectionKind::TOPICS, definitions(&names)),
+    ]
+}
+
+impl<D: Disk> Journal<D> {
+    /// Takes up the journal in `folder` as recovery found it, with the topics of the table, and returns when
+    /// its epoch frame is durable.
+    pub async fn start(
+        disk: D,
+        folder: String,
+        settings: Settings,
+        recovered: Recovered<D::File>,
+        table: impl Iterator<Item = (TopicId, Arc<str>)>,
+        clock: Rc<dyn Fn() -> Micros>,
+    ) -> Result<(Self, Committer<D>, Preparer<D>), StartError> {
+        for walked in &recovered.walked {
+            let flushed = disk.flush(&walked.segment.file).await;
+            flushed.map_err(|source| StartError::Disk {
+                deed: "flush a segment",
+                source,
+            })?;
+        }
+        let volumes = Membership {
+            epoch: recovered.epoch.0 + 1,
+            volumes_min: 1,
+            durable_volumes: 0,
+            members: vec![0],
+        };
+        let mut recovered = recovered;
+        let (dropped, spare) = recovered
+            .spare
+            .into_iter()
+            .partition::<Vec<_>, _>(|spare| spare.opening.is_some());
+        recovered.spare = spare;
+        let inner = Inner::take_up(disk, folder, settings, recovered, table, clock);
+        let inner = Rc::new(RefCell::new(inner));
+        let journal = Self {
+            inner,
+            bells: Rc::new(Bells::default()),
+        };
+        let mut preparer = Preparer::new(journal.clone());
+        let mut committer = Committer::new(journal.clone());
+        for spare in dropped {
+            let freed = preparer.free(spare).await;
+            freed.map_err(|source| StartError::Disk {
+                deed: "free a segment behind the journal's end",
+                source,
+            })?;
+        }
+        preparer.prepare_first().await;
+        journal.write_epoch(&mut committer, &volumes).await?;
+        Ok((journal, committer, preparer))
+    }
+
+    async fn write_epoch(
+        &self,
+        committer: &mut Committer<D>,
+        membership: &Membership,
+    ) -> Result<(), StartError> {
+        let mut contents = Vec::new();
+        section::write_membership(membership, &mut contents);
+        let receipt = Rc::new(Receipt::default());
+        {
+            let mut inner = self.inner.borrow_mut();
+            if let Some(reason) = inner.refusal() {
+                return Err(StartError::Refused(reason));
+            }
+            let sections = vec![(SectionKind::MEMBERSHIP, contents)];
+            inner.system.push_back(SystemFrame {
+                sections,
+                receipt: Some(receipt.clone()),
+            });
+        }
+        let step = std::pin::pin!(committer.step());
+        let durable = std::pin::pin!(receipt.wait());
+        if matches!(future::select(durable, step).await, Either::Left((true, _))) {
+            return Ok(());
+        }
+        let reason = self.fault().unwrap_or_else(|| "it was stopped".into());
+        Err(StartError::Refused(reason))
+    }
+}
+
+impl<D: Disk> Inner<D> {
+    fn take_up(
+        disk: D,
+        folder: String,
+        settings: Settings,
+        recovered: Recovered<D::File>,
+        table: impl Iterator<Item = (TopicId, Arc<str>)>,
+        clock: Rc<dyn Fn() -> Micros>,
+    ) -> Self {
+        let newest = recovered.extents.values().map(|extent| extent.newest_ms);
+        let newest_ms = newest.max().unwrap_or_default();
+        let mut topics = Topics::new(recovered.extents);
+        topics.learn(table);
+        let mut walked: VecDeque<_> = recovered.walked.into_iter().map(take_walked).collect();
+        let open = walked.pop_back();
+        if let Some((segment, defined)) = &open {
+            topics.enter_segment(segment.life);
+            topics.define_all(defined);
+        }
+        let frame_bytes_max = settings.frame_bytes_max;
+        Self {
+            disk,
+            folder,
+            clock,
+            epoch: Epoch(recovered.epoch.0 + 1),
+            topics,
+            staging: Staging::new(frame_bytes_max, newest_ms),
+            buffer: None,
+            staged_since: Micros(0),
+            ticket: Ticket(1),
+            system: VecDeque::new(),
+            next_sequence: recovered.last.map_or(Sequence::FIRST, Sequence::next),
+            chain: recovered.chain,
+            durable: recovered.last,
+            durable_ticket: None,
+            in_flight: VecDeque::new(),
+            commits: Vec::new(),
+            owes_closing: false,
+            open: open.map(|(segment, _)| segment),
+            closing: walked.into_iter().map(|(segment, _)| segment).collect(),
+            sealed: recovered
+                .sealed
+                .into_iter()
+                .filter_map(take_sealed)
+                .collect(),
+            prepared: VecDeque::new(),
+            spare: recovered.spare.into_iter().map(take_spare).collect(),
+            next_life: recovered.life_max.0 + 1,
+            next_file: recovered.file_max.map_or(0, |number| number + 1),
+            recycled: 0,
+            fault: None,
+            full: None,
+            stopping: false,
+            ended: false,
+            settings,
+        }
+    }
+}
+
+pub(super) fn take_spare<F>(found: Found<F>) -> Prepared<F> {
+    Prepared {
+        name: found.name,
+        file: found.file,
+        life: found.life,
+    }
+}
+
+fn take_sealed<F>(found: Found<F>) -> Option<SealedSegment<F>> {
+    let opening = found.opening?;
+    let Found {
+        name, file, life, ..
+    } = found;
+    Some(SealedSegment {
+        name,
+        file,
+        life,
+        opening,
+        index: None,
+        being_sealed: false,
+    })
+}
+
+fn take_walked<F>(walked: Walked<F>) -> (OpenSegment<F>, Vec<TopicId>) {
+    let Walked {
+        segment: found,
+        opening,
+        ..
+    } = walked;
+    let mut open = OpenSegment::enter(take_spare(found), opening);
+    open.position = walked.end;
+    open.last = walked.last.unwrap_or(opening.first);
+    open.chain_out = walked.chain_out;
+    open.records = walked.records;
+    open.batches = walked.places.len();
+    open.header_written = true;
+    for (id, place) in walked.places {
+        open.index.entry(id).or_default().push(place);
+    }
+    (open, walked.defined)
+}

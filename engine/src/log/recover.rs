@@ -1,0 +1,378 @@
+//! Where a journal ends after a crash, and what it holds. Never guesses, and never cuts off a frame that
+//! was acknowledged.
+//!
+//! 1. Every segment's header is read; those in use stand in a row by their first sequence.
+//! 2. The newest segment whose opening frame is whole says how far its writer had come
+//!    (`durable_upto`); the walk begins in the segment that holds the frame after that.
+//! 3. The walk goes from frame to frame along the chain, through as many segments as it reaches, to the
+//!    first sequence N that is not whole.
+//! 4. Behind N, block by block, it looks for frames of the same store, journal and life, of the last epoch
+//!    or a later one, that say that N had been durable. One of them is proof of damage: start-up stops.
+//!    Without proof N was never acknowledged, and the journal ends before it.
+
+mod absorb;
+mod headers;
+
+use super::disk::Disk;
+use super::format::footer::{Footer, Place};
+use super::format::frame::FrameHeader;
+use super::format::section::{Frame, Membership};
+use super::format::segment::{HEADER_BYTES, Opening};
+use super::format::{Defect, StoreId};
+use super::journal::{Extent, read_footer};
+use super::walk::{Window, find_frames};
+use crate::unit::{Epoch, JournalId, Life, Sequence, TopicId};
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+
+/// Why a journal cannot be recovered. The text names what an operator needs to know.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    #[error("could not {deed}: {source}")]
+    Disk { deed: String, source: io::Error },
+    /// An acknowledged frame is not whole, and there is no other copy.
+    #[error(
+        "{file} is damaged at byte {position}: frame {sequence} of journal {journal} had been durable \
+         (frame {proof} says so) and is not whole now: {defect}"
+    )]
+    Damaged {
+        file: String,
+        position: u64,
+        journal: u32,
+        sequence: u64,
+        proof: u64,
+        defect: Defect,
+    },
+    #[error(
+        "segments are missing: {file} begins with frame {found}, the one before ends with {end}"
+    )]
+    Gap { file: String, found: u64, end: u64 },
+    #[error("{file} is damaged: {defect}, and its frames are still needed")]
+    Header { file: String, defect: Defect },
+    #[error("{file} cannot be read by this program: {defect}")]
+    Unknown { file: String, defect: Defect },
+    #[error("{file} is {found} bytes long; the store's segments are {wanted}")]
+    Size {
+        file: String,
+        found: u64,
+        wanted: u64,
+    },
+}
+
+/// Which journal to recover.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    pub store: StoreId,
+    pub journal: JournalId,
+    pub segment_bytes: u64,
+}
+
+/// A segment file as it was found.
+pub struct Found<F> {
+    pub name: String,
+    pub file: Rc<F>,
+    pub life: Life,
+    /// `None` when it is not in use.
+    pub opening: Option<Opening>,
+}
+
+/// A segment that was walked from its start.
+pub struct Walked<F> {
+    pub segment: Found<F>,
+    pub opening: Opening,
+    /// After its last whole frame.
+    pub end: u64,
+    pub last: Option<Sequence>,
+    pub chain_out: u64,
+    pub records: u64,
+    pub places: Vec<(TopicId, Place)>,
+    pub defined: Vec<TopicId>,
+}
+
+/// A journal as it is after recovery.
+pub struct Recovered<F> {
+    /// The epoch of the last frame; 0 when there is none.
+    pub epoch: Epoch,
+    pub last: Option<Sequence>,
+    pub chain: u64,
+    /// Not walked: they lie before the walk. Oldest first.
+    pub sealed: Vec<Found<F>>,
+    /// Oldest first; the last one is where writing goes on.
+    pub walked: Vec<Walked<F>>,
+    /// Files that hold nothing that counts.
+    pub spare: Vec<Found<F>>,
+    pub extents: HashMap<TopicId, Extent>,
+    pub names: HashMap<TopicId, String>,
+    pub membership: Option<Membership>,
+    pub life_max: Life,
+    pub file_max: Option<u32>,
+}
+
+fn during<T>(result: io::Result<T>, deed: impl FnOnce() -> String) -> Result<T, RecoverError> {
+    result.map_err(|source| RecoverError::Disk {
+        deed: deed(),
+        source,
+    })
+}
+
+/// Recovers the journal in `folder`; changes nothing on the disk.
+pub async fn recover<D: Disk>(
+    disk: &D,
+    folder: &str,
+    identity: Identity,
+) -> Result<Recovered<D::File>, RecoverError> {
+    let (mut recovery, headless) = Recovery::read_headers(disk, folder, identity).await?;
+    let walked = recovery.walk().await;
+    // A bad header may be why the walk did not reach its end, so it is named first.
+    for (segment, defect) in headless {
+        recovery.judge_headless(segment, defect).await?;
+    }
+    walked?;
+    Ok(recovery.found)
+}
+
+struct Recovery<'a, D: Disk> {
+    disk: &'a D,
+    identity: Identity,
+    /// In use, oldest first; the walk takes them from here.
+    in_use: Vec<Found<D::File>>,
+    found: Recovered<D::File>,
+}
+
+impl<D: Disk> Recovery<'_, D> {
+    async fn walk(&mut self) -> Result<(), RecoverError> {
+        let Some(start) = self.choose_start().await? else {
+            let unused = std::mem::take(&mut self.in_use);
+            self.found.spare.extend(unused);
+            return Ok(());
+        };
+        let mut rest = self.in_use.split_off(start);
+        self.found.sealed = std::mem::take(&mut self.in_use);
+        let opening = rest.first().and_then(|segment| segment.opening);
+        let opening = opening.expect("a segment in use has an opening");
+        self.found.chain = opening.chain_in;
+        let mut expected = opening.first;
+        loop {
+            let segment = rest.remove(0);
+            let defect = self.walk_segment(segment, &mut expected).await?;
+            let next = rest.first().and_then(|segment| segment.opening);
+            match next {
+                Some(next) if next.first == expected && next.chain_in == self.found.chain => {}
+                _ => {
+                    let proof = self.look_ahead(expected, defect, &rest).await;
+                    if proof.is_err() {
+                        self.look_for_gap(expected, &rest).await?;
+                    }
+                    proof?;
+                    break;
+                }
+            }
+        }
+        self.drop_empty_tail();
+        self.found.spare.extend(rest);
+        Ok(())
+    }
+
+    /// The segment in which to begin: the one that holds the first frame that may not be whole.
+    async fn choose_start(&self) -> Result<Option<usize>, RecoverError> {
+        for (index, segment) in self.in_use.iter().enumerate().rev() {
+            let Some(opening) = segment.opening else {
+                continue;
+            };
+            let mut window = Window::new(self.disk, &segment.file, self.identity.segment_bytes);
+            let bytes = window.frame(HEADER_BYTES as u64).await;
+            let bytes = during(bytes, || format!("read {}", segment.name))?;
+            let Ok(frame) = Frame::check(bytes) else {
+                continue;
+            };
+            if !self.belongs(&frame.header, segment.life, HEADER_BYTES as u64)
+                || frame.header.sequence != opening.first
+            {
+                continue;
+            }
+            let durable = frame.header.durable_upto.unwrap_or(Sequence::FIRST);
+            // The frame after the mark may be this one, which is whole; else the walk must begin before the
+            // mark, or it could end before its first frame and know nothing of the journal.
+            if durable.next() == opening.first {
+                return Ok(Some(self.first_unsealed(index).await?));
+            }
+            let holds = |earlier: &Found<D::File>| {
+                earlier
+                    .opening
+                    .is_some_and(|opening| opening.first <= durable)
+            };
+            let start = self.in_use[..=index].iter().rposition(holds).unwrap_or(0);
+            return Ok(Some(self.first_unsealed(start).await?));
+        }
+        // No opening frame is whole: nothing was ever acknowledged, or the first segment is damaged.
+        Ok(if self.in_use.is_empty() {
+            None
+        } else {
+            Some(0)
+        })
+    }
+
+    /// The first segment before `start` whose footer does not lead on to the next: a crash came before it, or
+    /// it is damaged, or the next is missing. Walking it tells which, and has it sealed. `start` if none.
+    async fn first_unsealed(&self, start: usize) -> Result<usize, RecoverError> {
+        let size = self.identity.segment_bytes;
+        for (index, pair) in self.in_use[..=start].windows(2).enumerate() {
+            let (segment, next) = (&pair[0], pair[1].opening);
+            let footer = read_footer(self.disk, &segment.file, segment.life, size).await;
+            let footer = during(footer, || format!("read {}", segment.name))?;
+            let leads_on = |footer: Footer| Opening {
+                first: footer.last.next(),
+                chain_in: footer.chain_out,
+            };
+            if footer.map(leads_on) != next {
+                return Ok(index);
+            }
+        }
+        Ok(start)
+    }
+
+    fn belongs(&self, header: &FrameHeader, life: Life, position: u64) -> bool {
+        (header.store, header.journal) == self.whose()
+            && header.life == life
+            && header.position == position
+    }
+
+    /// Walks one segment to its last whole frame; says what is wrong with the next.
+    async fn walk_segment(
+        &mut self,
+        segment: Found<D::File>,
+        expected: &mut Sequence,
+    ) -> Result<Defect, RecoverError> {
+        let opening = segment.opening.expect("a segment in use has an opening");
+        let mut walked = Walked {
+            opening,
+            end: HEADER_BYTES as u64,
+            last: None,
+            chain_out: opening.chain_in,
+            records: 0,
+            places: Vec::new(),
+            defined: Vec::new(),
+            segment,
+        };
+        let file = walked.segment.file.clone();
+        let mut window = Window::new(self.disk, &file, self.identity.segment_bytes);
+        let defect = loop {
+            let name = &walked.segment.name;
+            let bytes = during(window.frame(walked.end).await, || format!("read {name}"))?;
+            let frame = match Frame::check(bytes) {
+                Ok(frame) => frame,
+                Err(defect @ (Defect::Version(_) | Defect::UnknownFeature { .. })) => {
+                    return Err(RecoverError::Unknown {
+                        file: name.clone(),
+                        defect,
+                    });
+                }
+                Err(defect) => break defect,
+            };
+            let header = &frame.header;
+            if !self.belongs(header, walked.segment.life, walked.end)
+                || header.sequence != *expected
+                || header.chain != self.found.chain
+                || header.epoch < self.found.epoch
+            {
+                break Defect::Misplaced("frame");
+            }
+            match absorb::absorb(&mut self.found, &frame, &mut walked) {
+                Ok(()) => {}
+                Err(defect) => break defect,
+            }
+            *expected = frame.header.sequence.next();
+        };
+        self.found.walked.push(walked);
+        Ok(defect)
+    }
+
+    /// Frames that had been durable are not there: because of a missing segment, when the last one's footer says
+    /// that it is whole, and the next one begins later?
+    async fn look_for_gap(
+        &self,
+        expected: Sequence,
+        rest: &[Found<D::File>],
+    ) -> Result<(), RecoverError> {
+        let (Some(last), Some(next)) = (self.found.walked.last(), rest.first()) else {
+            return Ok(());
+        };
+        let (segment, size) = (&last.segment, self.identity.segment_bytes);
+        let footer = read_footer(self.disk, &segment.file, segment.life, size).await;
+        let footer = during(footer, || format!("read {}", segment.name))?;
+        let whole = footer.is_some_and(|footer| footer.last.next() == expected);
+        match next.opening {
+            Some(opening) if whole && expected < opening.first => Err(RecoverError::Gap {
+                file: next.name.clone(),
+                found: opening.first.get(),
+                end: expected.get() - 1,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks behind the end for proof that the frame `missing` had been durable.
+    async fn look_ahead(
+        &self,
+        missing: Sequence,
+        defect: Defect,
+        rest: &[Found<D::File>],
+    ) -> Result<(), RecoverError> {
+        let Some(last) = self.found.walked.last() else {
+            return Ok(());
+        };
+        let behind = std::iter::once((&last.segment, last.end));
+        let others = rest.iter().chain(&self.found.spare);
+        let others = others.filter(|segment| Life(0) < segment.life);
+        for (segment, from) in behind.chain(others.map(|other| (other, HEADER_BYTES as u64))) {
+            let proves = |header: &FrameHeader| {
+                self.belongs(header, segment.life, header.position)
+                    && self.found.epoch <= header.epoch
+                    && missing < header.sequence
+                    && Some(missing) <= header.durable_upto
+            };
+            let size = self.identity.segment_bytes;
+            let proof = find_frames(self.disk, &segment.file, from, size, proves).await;
+            let proof = during(proof, || format!("read {}", segment.name))?;
+            if let Some(proof) = proof {
+                return Err(RecoverError::Damaged {
+                    file: last.segment.name.clone(),
+                    position: last.end,
+                    journal: self.identity.journal.0,
+                    sequence: missing.get(),
+                    proof: proof.sequence.get(),
+                    defect,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A segment that was entered and holds no whole frame is not in use.
+    fn drop_empty_tail(&mut self) {
+        if self
+            .found
+            .walked
+            .last()
+            .is_some_and(|walked| walked.last.is_none())
+            && let Some(walked) = self.found.walked.pop()
+        {
+            self.found.spare.push(walked.segment);
+        }
+    }
+}
+
+/// The number of a segment file by its name, `0000002a.seg`.
+pub fn segment_number(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".seg")?;
+    let sound = digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    sound
+        .then(|| u32::from_str_radix(digits, 16).ok())
+        .flatten()
+}
+
+/// The name of a segment file by its number.
+pub fn segment_name(number: u32) -> String {
+    format!("{number:08x}.seg")
+}

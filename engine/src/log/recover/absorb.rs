@@ -1,0 +1,60 @@
+//! What the whole frames of a journal say, taken one after the other.
+
+use super::super::format::Defect;
+use super::super::format::footer::Place;
+use super::super::format::frame::SectionKind;
+use super::super::format::section::{self, Frame};
+use super::super::journal::Extent;
+use super::{Recovered, Walked};
+use crate::unit::Offset;
+
+/// Takes what a whole frame of the chain says.
+pub(super) fn absorb<F>(
+    found: &mut Recovered<F>,
+    frame: &Frame<'_>,
+    walked: &mut Walked<F>,
+) -> Result<(), Defect> {
+    let payload_at = frame.payload_at();
+    let mut at = walked.end + payload_at as u64;
+    for (row, bytes) in frame.batches()? {
+        let extent = found.extents.entry(row.topic).or_default();
+        if extent.next != row.base_offset {
+            return Err(Defect::Malformed("order of offsets"));
+        }
+        extent.next = Offset(row.base_offset.0 + u64::from(row.records));
+        extent.newest_ms = row.newest_ms;
+        let place = Place {
+            base_offset: row.base_offset,
+            position: at,
+            newest_ms: row.newest_ms,
+            bytes: row.bytes,
+            records: row.records,
+        };
+        walked.places.push((row.topic, place));
+        walked.records += u64::from(row.records);
+        at += bytes.len() as u64;
+    }
+    for (topic, name) in frame.topics()? {
+        walked.defined.push(topic);
+        found.names.insert(topic, name.to_owned());
+    }
+    let (_, rows) = frame.checkpoint()?;
+    for row in rows {
+        let extent = Extent {
+            low: row.low,
+            next: row.next,
+            newest_ms: row.newest_ms,
+        };
+        found.extents.insert(row.topic, extent);
+    }
+    if let Some(contents) = frame.section(SectionKind::MEMBERSHIP) {
+        found.membership = Some(section::read_membership(contents)?);
+    }
+    found.epoch = frame.header.epoch;
+    found.last = Some(frame.header.sequence);
+    found.chain = frame.chain_value;
+    walked.end += frame.header.padded_bytes() as u64;
+    walked.last = found.last;
+    walked.chain_out = found.chain;
+    Ok(())
+}

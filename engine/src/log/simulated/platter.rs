@@ -1,0 +1,393 @@
+//! What a simulated disk holds: for each file its durable bytes, and the writes that a crash may lose.
+
+use super::{Behaviour, Random};
+use crate::limit::BLOCK_BYTES;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+/// The smallest piece that a disk writes whole.
+const SECTOR_BYTES: usize = 512;
+
+/// Kinds of operations, for faults and for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    Read,
+    Write,
+    WriteDurable,
+    Flush,
+    /// Whatever changes names: create, rename, remove, folders.
+    Name,
+}
+
+/// EIO, as the kernel gives it.
+pub(super) fn input_output_error() -> io::Error {
+    const EIO: i32 = 5;
+    io::Error::from_raw_os_error(EIO)
+}
+
+/// How often an operation was begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub begun: u64,
+    pub failed: u64,
+}
+
+/// A write that is not durable. It is in flight until it resolves, and then in the disk's cache.
+#[derive(Clone, Debug)]
+struct Write {
+    number: u64,
+    position: usize,
+    bytes: Vec<u8>,
+    in_flight: bool,
+    /// A flush has failed with it, so that no later one makes it durable.
+    doomed: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    durable: Vec<u8>,
+    /// As a reader sees it.
+    now: Vec<u8>,
+    writes: Vec<Write>,
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Create(String, usize),
+    Rename(String, String),
+    Remove(String),
+}
+
+impl NameChange {
+    fn folder(&self) -> &str {
+        let (Self::Create(path, _) | Self::Rename(path, _) | Self::Remove(path)) = self;
+        folder_of(path)
+    }
+
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            Self::Create(path, node) => {
+                names.insert(path.clone(), *node);
+            }
+            Self::Rename(from, to) => {
+                if let Some(node) = names.remove(from) {
+                    names.insert(to.clone(), node);
+                }
+            }
+            Self::Remove(path) => {
+                names.remove(path);
+            }
+        }
+    }
+}
+
+fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Platter {
+    pub(super) behaviour: Behaviour,
+    pub(super) run: u64,
+    pub(super) short_reads: bool,
+    pub(super) tally: BTreeMap<Operation, Tally>,
+    random: Random,
+    nodes: Vec<Node>,
+    folders: BTreeSet<String>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    changes: Vec<NameChange>,
+    /// Counts of begun operations at which one fails.
+    planned: BTreeSet<(Operation, u64)>,
+    writes: u64,
+}
+
+impl Platter {
+    pub(super) fn new(seed: u64, behaviour: Behaviour) -> Self {
+        Self {
+            behaviour,
+            run: 0,
+            short_reads: false,
+            tally: BTreeMap::new(),
+            random: Random::new(seed),
+            nodes: Vec::new(),
+            folders: BTreeSet::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            changes: Vec::new(),
+            planned: BTreeSet::new(),
+            writes: 0,
+        }
+    }
+
+    /// How many polls the next operation takes, and whether it fails.
+    pub(super) fn draw(&mut self, operation: Operation) -> (u64, bool) {
+        let polls = self.random.below(self.behaviour.polls_max);
+        let tally = self.tally.entry(operation).or_default();
+        tally.begun += 1;
+        let planned = self.planned.remove(&(operation, tally.begun));
+        let chance = self.behaviour.error_one_in;
+        let fails = planned || chance.is_some_and(|chances| self.random.one_in(chances));
+        tally.failed += u64::from(fails);
+        (polls, fails)
+    }
+
+    pub(super) fn plan_failure(&mut self, operation: Operation, others: u64) {
+        let begun = self.tally.get(&operation).map_or(0, |tally| tally.begun);
+        self.planned.insert((operation, begun + others + 1));
+    }
+
+    // ---- names ----
+
+    pub(super) fn list(&self, folder: &str) -> Vec<String> {
+        let inside = |path: &&String| folder_of(path) == folder;
+        let names = self.names.keys().chain(&self.folders).filter(inside);
+        let last = |path: &String| path.rsplit('/').next().map(str::to_owned);
+        names.filter_map(last).collect()
+    }
+
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+
+    pub(super) fn make_folder(&mut self, folder: &str) {
+        self.folders.insert(folder.to_owned());
+    }
+
+    fn change(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.changes.push(change);
+    }
+
+    pub(super) fn flush_folder(&mut self, folder: &str) {
+        let (done, rest) = std::mem::take(&mut self.changes)
+            .into_iter()
+            .partition(|change| change.folder() == folder);
+        self.changes = rest;
+        let done: Vec<NameChange> = done;
+        for change in done {
+            change.apply(&mut self.durable_names);
+        }
+    }
+
+    pub(super) fn node_of(&self, path: &str) -> io::Result<usize> {
+        let node = self.names.get(path).copied();
+        node.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    pub(super) fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.node_of(from)?;
+        self.change(NameChange::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, path: &str) -> io::Result<()> {
+        self.node_of(path)?;
+        self.change(NameChange::Remove(path.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn create(&mut self, path: &str) -> io::Result<usize> {
+        if self.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let folder = folder_of(path);
+        if !folder.is_empty() && !self.folders.contains(folder) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        if self.room() == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.nodes.push(Node::default());
+        let node = self.nodes.len() - 1;
+        self.change(NameChange::Create(path.to_owned(), node));
+        Ok(node)
+    }
+
+    // ---- bytes ----
+
+    /// Bytes by which files may grow.
+    fn room(&self) -> u64 {
+        let used: usize = self
+            .names
+            .values()
+            .map(|node| self.nodes[*node].now.len())
+            .sum();
+        let capacity = self.behaviour.capacity.unwrap_or(u64::MAX);
+        capacity.saturating_sub(used as u64)
+    }
+
+    pub(super) fn size(&self, node: usize) -> u64 {
+        self.nodes[node].now.len() as u64
+    }
+
+    pub(super) fn next_write(&mut self) -> u64 {
+        self.writes += 1;
+        self.writes
+    }
+
+    pub(super) fn begin_write(&mut self, node: usize, position: u64, bytes: Vec<u8>) -> u64 {
+        assert!(
+            position.is_multiple_of(BLOCK_BYTES),
+            "direct I/O writes whole blocks"
+        );
+        assert!(
+            (bytes.len() as u64).is_multiple_of(BLOCK_BYTES),
+            "direct I/O writes whole blocks"
+        );
+        let number = self.next_write();
+        self.nodes[node].writes.push(Write {
+            number,
+            position: position as usize,
+            bytes,
+            in_flight: true,
+            doomed: false,
+        });
+        number
+    }
+
+    pub(super) fn end_write(&mut self, node: usize, number: u64, durable: bool) -> io::Result<()> {
+        let room = self.room() as usize;
+        let node = &mut self.nodes[node];
+        let Some(at) = node.writes.iter().position(|write| write.number == number) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let mut write = node.writes.remove(at);
+        if node.now.len() + room < write.position + write.bytes.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        overlay(&mut node.now, write.position, &write.bytes);
+        if durable {
+            overlay(&mut node.durable, write.position, &write.bytes);
+            // What an older write has not made durable here never comes back over this one.
+            node.writes
+                .iter_mut()
+                .for_each(|older| older.take_over(&write));
+        } else {
+            write.in_flight = false;
+            node.writes.push(write);
+        }
+        Ok(())
+    }
+
+    /// Makes the writes durable that had resolved when the flush began, or dooms them.
+    pub(super) fn end_flush(&mut self, node: usize, upto: u64, fails: bool) {
+        let node = &mut self.nodes[node];
+        let covered = |write: &Write| write.number < upto && !write.in_flight && !write.doomed;
+        if fails {
+            node.writes
+                .iter_mut()
+                .filter(|write| covered(write))
+                .for_each(|write| write.doomed = true);
+            return;
+        }
+        let (done, rest) = std::mem::take(&mut node.writes)
+            .into_iter()
+            .partition(covered);
+        node.writes = rest;
+        let done: Vec<Write> = done;
+        for write in done {
+            overlay(&mut node.durable, write.position, &write.bytes);
+        }
+    }
+
+    pub(super) fn read(&mut self, node: usize, position: u64, bytes: usize) -> Vec<u8> {
+        let now = &self.nodes[node].now;
+        let start = (position as usize).min(now.len());
+        let mut end = (start + bytes).min(now.len());
+        if self.short_reads && self.random.one_in(2) {
+            end = start + self.random.below((end - start) as u64) as usize;
+        }
+        now[start..end].to_vec()
+    }
+
+    // ---- what goes wrong ----
+
+    pub(super) fn crash(&mut self, random: &mut Random) -> u64 {
+        self.run += 1;
+        for change in std::mem::take(&mut self.changes) {
+            if random.one_in(2) {
+                change.apply(&mut self.durable_names);
+            }
+        }
+        self.names.clone_from(&self.durable_names);
+        for node in &mut self.nodes {
+            for write in std::mem::take(&mut node.writes) {
+                write.meet_crash(&mut node.durable, random);
+            }
+            node.now.clone_from(&node.durable);
+        }
+        self.run
+    }
+
+    pub(super) fn flip(&mut self, path: &str, bit: u64) -> bool {
+        let byte = self
+            .contents(path)
+            .and_then(|bytes| bytes.get(bit as usize / 8).copied());
+        byte.is_some_and(|byte| self.put(path, bit / 8, &[byte ^ (1 << (bit % 8))]))
+    }
+
+    pub(super) fn put(&mut self, path: &str, position: u64, bytes: &[u8]) -> bool {
+        let Ok(node) = self.node_of(path) else {
+            return false;
+        };
+        let range = position as usize..position as usize + bytes.len();
+        let node = &mut self.nodes[node];
+        for side in [&mut node.now, &mut node.durable] {
+            match side.get_mut(range.clone()) {
+                Some(place) => place.copy_from_slice(bytes),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    pub(super) fn contents(&self, path: &str) -> Option<Vec<u8>> {
+        let node = self.node_of(path).ok()?;
+        Some(self.nodes[node].now.clone())
+    }
+}
+
+fn overlay(file: &mut Vec<u8>, position: usize, bytes: &[u8]) {
+    let end = position + bytes.len();
+    if file.len() < end {
+        file.resize(end, 0);
+    }
+    file[position..end].copy_from_slice(bytes);
+}
+
+impl Write {
+    /// Takes the bytes of a later write where the two overlap.
+    fn take_over(&mut self, later: &Self) {
+        let start = self.position.max(later.position);
+        let end = (self.position + self.bytes.len()).min(later.position + later.bytes.len());
+        if start < end {
+            let source = &later.bytes[start - later.position..end - later.position];
+            self.bytes[start - self.position..end - self.position].copy_from_slice(source);
+        }
+    }
+
+    /// Lost, whole, or torn, in pieces of a sector or a block.
+    fn meet_crash(&self, durable: &mut Vec<u8>, random: &mut Random) {
+        let piece = match random.below(4) {
+            0 => return,
+            1 => self.bytes.len().max(1),
+            2 => SECTOR_BYTES,
+            _ => BLOCK_BYTES as usize,
+        };
+        let torn = piece < self.bytes.len();
+        // A disk mostly writes from front to back, but it need not.
+        let first_lost = random.below((self.bytes.len() / piece + 1) as u64) as usize;
+        let in_order = random.one_in(2);
+        for (index, bytes) in self.bytes.chunks(piece).enumerate() {
+            let kept = if in_order {
+                index < first_lost
+            } else {
+                random.one_in(2)
+            };
+            if kept || !torn {
+                overlay(durable, self.position + index * piece, bytes);
+            }
+        }
+    }
+}

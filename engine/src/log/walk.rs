@@ -1,0 +1,115 @@
+//! Reading frames from a segment file in large steps.
+
+use super::disk::Disk;
+use super::format::frame::{FrameHeader, HEADER_BYTES};
+use crate::limit::{BLOCK_BYTES, FRAME_BYTES_MAX};
+use std::io;
+
+/// Read at once; a larger frame is read on its own.
+const STEP_BYTES: u64 = 4 << 20;
+
+/// Reads what must be there: a short answer is an error, never taken for the end of what was written.
+pub async fn read_whole<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    position: u64,
+    bytes: usize,
+) -> io::Result<D::Buffer> {
+    let buffer = disk.read(file, position, bytes).await?;
+    if buffer.as_ref().len() < bytes {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(buffer)
+}
+
+/// A stretch of one segment file in memory, moved forward frame by frame.
+pub struct Window<'a, D: Disk> {
+    disk: &'a D,
+    file: &'a D::File,
+    file_bytes: u64,
+    start: u64,
+    bytes: Option<D::Buffer>,
+}
+
+impl<'a, D: Disk> Window<'a, D> {
+    pub fn new(disk: &'a D, file: &'a D::File, file_bytes: u64) -> Self {
+        Self {
+            disk,
+            file,
+            file_bytes,
+            start: 0,
+            bytes: None,
+        }
+    }
+
+    /// The bytes from `position` on: a whole frame if one begins there, else at least one block, or none at
+    /// the end of the file.
+    pub async fn frame(&mut self, position: u64) -> io::Result<&[u8]> {
+        self.ensure(position, BLOCK_BYTES).await?;
+        let claim = FrameHeader::decode(self.from(position)).ok();
+        if let Some((header, _)) = claim {
+            self.ensure(position, header.padded_bytes() as u64).await?;
+        }
+        Ok(self.from(position))
+    }
+
+    fn from(&self, position: u64) -> &[u8] {
+        let bytes = self.bytes.as_ref().map_or(&[][..], |bytes| bytes.as_ref());
+        usize::try_from(position - self.start)
+            .ok()
+            .and_then(|skip| bytes.get(skip..))
+            .unwrap_or(&[])
+    }
+
+    async fn ensure(&mut self, position: u64, length: u64) -> io::Result<()> {
+        debug_assert!(length <= FRAME_BYTES_MAX as u64);
+        let held = self
+            .bytes
+            .as_ref()
+            .map_or(0, |bytes| bytes.as_ref().len() as u64);
+        let end = (position + length).min(self.file_bytes);
+        if self.start <= position && end <= self.start + held {
+            return Ok(());
+        }
+        let wanted = length
+            .max(STEP_BYTES)
+            .min(self.file_bytes.saturating_sub(position));
+        self.start = position;
+        self.bytes = None;
+        if 0 < wanted {
+            let read = read_whole(self.disk, self.file, position, wanted as usize).await?;
+            self.bytes = Some(read);
+        }
+        Ok(())
+    }
+}
+
+/// The first header between `from` and the end of the file, on any block border, that `wanted` accepts.
+pub async fn find_frames<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    from: u64,
+    file_bytes: u64,
+    wanted: impl Fn(&FrameHeader) -> bool,
+) -> io::Result<Option<FrameHeader>> {
+    let mut position = from;
+    while position < file_bytes {
+        let step = STEP_BYTES.min(file_bytes - position);
+        let buffer = read_whole(disk, file, position, step as usize).await?;
+        let bytes = &buffer.as_ref()[..step as usize];
+        for (index, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
+            if block.len() < HEADER_BYTES {
+                continue;
+            }
+            let at = position + index as u64 * BLOCK_BYTES;
+            if let Ok((header, _)) = FrameHeader::decode(block)
+                && header.position == at
+                && wanted(&header)
+            {
+                return Ok(Some(header));
+            }
+        }
+        position += bytes.len() as u64;
+    }
+    Ok(None)
+}
