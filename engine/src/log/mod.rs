@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod disk;
 pub mod format;
 pub mod journal;
+pub mod offline;
 pub mod recover;
 pub mod simulated;
 pub mod store;
