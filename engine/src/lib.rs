@@ -32,5 +32,6 @@ pub mod ack;
 pub mod event;
 pub mod frame;
 pub mod log;
+pub mod net;
 pub mod route;
 pub mod rt;

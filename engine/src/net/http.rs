@@ -1,0 +1,294 @@
+//! REST, and the way into a WebSocket: HTTP/1.1 on one connection.
+//!
+//! Core:    one shard; hyper runs inside the connection's own task.
+//! Cancel:  a client that goes away while its request is answered misses the answer; what was taken
+//!          stays taken.
+//! Full:    a head over 32 KiB is refused with 431, a body over the message limit with 413. Heads,
+//!          bodies and idle connections have time limits. A shard without room reads no bodies.
+
+use super::door::Door;
+use super::lines::Line;
+use super::outbox::{Call, Peer};
+use super::{Intake, Note, Settings, Wait, websocket};
+use crate::event::answer::{Answer, Code, Status, encode};
+use crate::frame::Encoding;
+use crate::limit::{HTTP_BODY_WAIT, HTTP_BUFFER_BYTES, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_WAIT};
+use crate::rt::hyper::{Io, Timers};
+use crate::rt::stream::Stream;
+use crate::rt::timer::timeout;
+use ::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
+use ::http::{HeaderMap, Method, Request, Response, StatusCode};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+pub(super) type Reply = Response<Full<Bytes>>;
+
+/// How HTTP ended on a connection.
+pub(super) enum End {
+    /// Let the socket go.
+    Done(Stream),
+    Upgraded {
+        stream: Stream,
+        /// What the client sent behind its request: it may hold the first frames.
+        received: Bytes,
+        peer: Peer,
+    },
+}
+
+/// What the requests of one connection share.
+pub(super) struct Desk<I> {
+    pub(super) door: Rc<Door<I>>,
+    /// Set by the request that becomes a WebSocket.
+    pub(super) upgrade: RefCell<Option<Peer>>,
+    requests: Cell<u32>,
+}
+
+/// Serves HTTP until the client has had enough, breaks the protocol, or upgrades.
+pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: Stream) -> End {
+    let desk = Rc::new(Desk {
+        door: Rc::clone(door),
+        upgrade: RefCell::default(),
+        requests: Cell::new(0),
+    });
+    let shared = Rc::clone(&desk);
+    let service = service_fn(move |request| {
+        let desk = Rc::clone(&shared);
+        desk.requests.set(desk.requests.get() + 1);
+        Box::pin(async move { Ok::<_, Infallible>(desk.answer(request).await) })
+    });
+    let mut connection = http1::Builder::new()
+        .timer(Timers)
+        .header_read_timeout(HTTP_HEAD_WAIT)
+        .max_header_size(HTTP_HEAD_BYTES_MAX)
+        .max_buf_size(HTTP_BUFFER_BYTES)
+        .serve_connection(Io::new(stream), service);
+    let mut told = false;
+    // Who breaks the protocol was answered by hyper as far as that made sense.
+    let _broken = poll_fn(|context| {
+        line.listen(context);
+        if line.draining() && desk.requests.get() == 0 {
+            // Nothing was asked, so nothing is owed.
+            return Poll::Ready(Ok(()));
+        }
+        if line.draining() && !told {
+            Pin::new(&mut connection).graceful_shutdown();
+            told = true;
+        }
+        connection.poll_without_shutdown(context)
+    })
+    .await;
+    let parts = connection.into_parts();
+    let stream = parts.io.into_stream();
+    match desk.upgrade.take() {
+        Some(peer) => End::Upgraded {
+            stream,
+            received: parts.read_buf,
+            peer,
+        },
+        None => End::Done(stream),
+    }
+}
+
+impl<I: Intake> Desk<I> {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        match request.uri().path() {
+            "/api/v1/events" => match *request.method() {
+                Method::POST => self.take_events(request).await,
+                Method::GET => websocket::upgrade(self, &request),
+                _ => wrong_method("GET, POST"),
+            },
+            "/ping" => match *request.method() {
+                Method::GET | Method::HEAD => text(StatusCode::OK, "pong"),
+                _ => wrong_method("GET"),
+            },
+            _ => text(StatusCode::NOT_FOUND, "404 page not found"),
+        }
+    }
+
+    async fn take_events(&self, request: Request<Incoming>) -> Reply {
+        let content_type = request.headers().get(CONTENT_TYPE).cloned();
+        let Some(encoding) = content_type.as_ref().and_then(encoding_of) else {
+            self.door.intake.note(Note::UnknownContentType);
+            let json = HeaderValue::from_static("application/json");
+            let status = StatusCode::BAD_REQUEST;
+            return self.refuse(status, Encoding::Json, Some(json), "invalid content type");
+        };
+        let call = Rc::new(Call::new(peer_of(request.headers(), &self.door.settings)));
+        while self.door.is_crowded() {
+            self.door.intake.until(Wait::Room).await;
+        }
+        let bytes_max = self.door.settings.message_bytes_max;
+        let body = match timeout(HTTP_BODY_WAIT, collect(request.into_body(), bytes_max)).await {
+            Some(Ok(body)) => body,
+            trouble => {
+                if !matches!(trouble, Some(Err(Trouble::TooLarge))) {
+                    self.door.intake.note(Note::ReadError);
+                }
+                let (status, reason) = explain(trouble.as_ref());
+                return self.refuse(status, encoding, content_type, reason);
+            }
+        };
+        self.door
+            .intake
+            .note(Note::BytesReceived(body.len() as u64));
+        while let Err(wait) = self.door.intake.offer_call(&call, encoding, &body) {
+            self.door.intake.until(wait).await;
+        }
+        drop(body);
+        let (status, answer) = call.answered().await;
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        reply(status, content_type, answer)
+    }
+
+    /// A refusal by the door itself, after which the connection is of no more use: its body may not
+    /// have been read.
+    fn refuse(
+        &self,
+        status: StatusCode,
+        encoding: Encoding,
+        content_type: Option<HeaderValue>,
+        reason: &str,
+    ) -> Reply {
+        let answer = Answer {
+            status: Status::Error,
+            code: Code::BadRequest,
+            sent_time: self.door.intake.now_seconds(),
+            reason,
+            guid: None,
+        };
+        let mut body = Vec::new();
+        encode(encoding, &answer, &mut body);
+        let mut reply = reply(status, content_type, body);
+        let close = HeaderValue::from_static("close");
+        reply.headers_mut().insert(CONNECTION, close);
+        reply
+    }
+}
+
+/// Why a body was not had.
+enum Trouble {
+    TooLarge,
+    Broken,
+}
+
+fn explain(trouble: Option<&Result<Bytes, Trouble>>) -> (StatusCode, &'static str) {
+    match trouble {
+        Some(Err(Trouble::TooLarge)) => (StatusCode::PAYLOAD_TOO_LARGE, "message too large"),
+        Some(_) => (StatusCode::BAD_REQUEST, "deserialization failure"),
+        None => (StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+    }
+}
+
+/// The whole body. Its length is only a claim: memory grows with what has come.
+async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Trouble> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Trouble::TooLarge);
+    }
+    let mut whole = Bytes::new();
+    let mut joined = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Trouble::Broken)?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if whole.len() + joined.len() + data.len() > bytes_max {
+            return Err(Trouble::TooLarge);
+        }
+        // Most bodies come in one piece, which is not copied.
+        if whole.is_empty() && joined.is_empty() {
+            whole = data;
+            continue;
+        }
+        if joined.is_empty() {
+            joined.extend_from_slice(&std::mem::take(&mut whole));
+        }
+        joined.extend_from_slice(&data);
+    }
+    if joined.is_empty() {
+        return Ok(whole);
+    }
+    Ok(joined.into())
+}
+
+/// How the body is written, as far as its type says so. Parameters such as a charset do not matter.
+fn encoding_of(content_type: &HeaderValue) -> Option<Encoding> {
+    let text = content_type.to_str().ok()?;
+    let (kind, _parameters) = text.split_once(';').unwrap_or((text, ""));
+    let is = |name: &str| kind.trim().eq_ignore_ascii_case(name);
+    let protobuf = [
+        "application/proto",
+        "application/x-protobuf",
+        "application/protobuf",
+    ];
+    if is("application/json") {
+        return Some(Encoding::Json);
+    }
+    protobuf.into_iter().any(is).then_some(Encoding::Protobuf)
+}
+
+/// Who the request says it comes from. Both headers are untrusted, and bounded by the head's limit.
+pub(super) fn peer_of(headers: &HeaderMap, settings: &Settings) -> Peer {
+    let conn_id = headers.get(&settings.conn_id_header);
+    let group = settings.conn_group_header.as_ref();
+    let group = group
+        .and_then(|name| headers.get(name))
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .filter(|group| !group.is_empty());
+    Peer {
+        conn_id: conn_id.map_or_else(Box::default, |value| value.as_bytes().into()),
+        conn_group: group.map_or_else(|| settings.conn_group_default.clone(), Into::into),
+    }
+}
+
+fn reply(status: StatusCode, content_type: Option<HeaderValue>, body: Vec<u8>) -> Reply {
+    let mut reply = Response::new(Full::from(body));
+    *reply.status_mut() = status;
+    if let Some(content_type) = content_type {
+        reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    reply
+}
+
+pub(super) fn text(status: StatusCode, text: &str) -> Reply {
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    reply(status, Some(kind), text.into())
+}
+
+fn wrong_method(allowed: &'static str) -> Reply {
+    let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed");
+    let allowed = HeaderValue::from_static(allowed);
+    reply.headers_mut().insert(ALLOW, allowed);
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_say_the_encoding_whatever_their_case_and_parameters() {
+        let of = |text| encoding_of(&HeaderValue::from_static(text));
+        for text in [
+            "application/proto",
+            "Application/X-Protobuf",
+            "application/protobuf; a=b",
+        ] {
+            assert_eq!(of(text), Some(Encoding::Protobuf), "{text}");
+        }
+        for text in ["application/json", "application/json;charset=UTF-8"] {
+            assert_eq!(of(text), Some(Encoding::Json), "{text}");
+        }
+        for text in ["", "text/plain", "application/jsonl", "application/grpc"] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Connections: messages in, answers out.
+//!
+//! The doors know protocols and sockets; what becomes of a message they do not know. They hand it
+//! to an [`Intake`], which is the shard.
+//!
+//! ```text
+//! listener -> http -> REST: Call ------------------.
+//!               |                                   > Intake -> answers
+//!               `--> websocket -> session: Outbox -'
+//! ```
+//!
+//! Always:  one task for each connection; answers leave in the order in which they were given.
+//! Core:    one shard, from accept to close.
+//! Cancel:  connections end by [`Doors::drain`]; answers to vanished clients are dropped.
+//! Full:    the intake says [`Wait`]; the door stops reading and TCP tells the client.
+
+mod door;
+mod http;
+mod lines;
+mod listener;
+pub mod outbox;
+pub mod session;
+mod websocket;
+
+#[cfg(test)]
+mod tests;
+
+use crate::frame::Encoding;
+use crate::unit::Micros;
+pub use listener::Doors;
+pub use outbox::{Call, Outbox, Peer};
+use std::rc::Rc;
+
+/// What the network doors need from the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub port: u16,
+    /// Header that carries the connection's id (`SERVER_WEBSOCKET_CONN_ID_HEADER`).
+    pub conn_id_header: ::http::HeaderName,
+    /// Header that carries the group (`SERVER_WEBSOCKET_CONN_GROUP_HEADER`); none by default.
+    pub conn_group_header: Option<::http::HeaderName>,
+    /// The group of a connection that names none (`SERVER_WEBSOCKET_CONN_GROUP_DEFAULT`).
+    pub conn_group_default: Box<str>,
+    /// Refuse an upgrade whose `Origin` names another host (`SERVER_WEBSOCKET_CHECK_ORIGIN`).
+    pub check_origin: bool,
+    /// Largest message or body, in bytes (`server.max_message_bytes`).
+    pub message_bytes_max: usize,
+}
+
+/// Why a message could not be taken just now. The door waits and offers the same bytes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The shard has as much in hand as it may; it is woken when there is room.
+    Room,
+    /// A topic in the message is not known yet; the control core has been asked.
+    Topics,
+}
+
+/// What happened at a door, for the shard's counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    Connected,
+    /// The connection ended after this many microseconds.
+    Disconnected {
+        lived_us: u64,
+    },
+    UpgradeFailed,
+    /// A WebSocket was closed for breaking the protocol, with this close code.
+    ProtocolError {
+        code: u16,
+    },
+    /// A read failed or ended in the middle of a message.
+    ReadError,
+    UnknownContentType,
+    BytesReceived(u64),
+}
+
+/// Takes what the doors receive. Implemented by the shard; cheap to clone (an `Rc` inside).
+pub trait Intake: Clone + 'static {
+    /// Takes one whole WebSocket message. `Ok` means that it is taken for good: its answer, success or
+    /// refusal, comes through `outbox`, in the order of the offers.
+    fn offer_message(
+        &self,
+        outbox: &Rc<Outbox>,
+        encoding: Encoding,
+        message: &[u8],
+    ) -> Result<(), Wait>;
+
+    /// Takes one REST body. `Ok` means that the answer will come through `call`.
+    fn offer_call(&self, call: &Rc<Call>, encoding: Encoding, body: &[u8]) -> Result<(), Wait>;
+
+    /// Resolves when offering again makes sense. May resolve early. Dropping it loses nothing.
+    fn until(&self, wait: Wait) -> impl Future<Output = ()>;
+
+    fn note(&self, note: Note);
+
+    /// Unix seconds, for answers that the door itself gives.
+    fn now_seconds(&self) -> i64;
+
+    /// The shard's clock, for the lives of connections.
+    fn now(&self) -> Micros {
+        Micros(self.now_seconds().unsigned_abs() * 1_000_000)
+    }
+}

@@ -1,0 +1,209 @@
+//! Where answers wait for their connection.
+//!
+//! Always:  answers leave in the order in which they were given.
+//! Core:    shared, through an `Rc`, by a connection's task and the shard that answers it.
+//! Cancel:  when the connection is gone, answers are counted and dropped.
+//! Full:    a connection whose outbox holds more than [`OUTBOX_BYTES_MAX`](crate::limit) is not read
+//!          any more; what was taken before is still answered, and the shard bounds that.
+
+use crate::rt::stream::Stream;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, Waker, ready};
+
+/// What an idle connection keeps of its outbox, in bytes.
+const IDLE_BYTES: usize = 1 << 10;
+
+/// Who is at the other end. Untrusted bytes, never more than a header's worth.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    pub conn_id: Box<[u8]>,
+    pub conn_group: Box<str>,
+}
+
+/// One WebSocket connection's answers on their way out.
+#[derive(Debug)]
+pub struct Outbox {
+    pub peer: Peer,
+    bytes: RefCell<Vec<u8>>,
+    /// How many of `bytes` the kernel has taken.
+    sent: Cell<usize>,
+    waker: RefCell<Option<Waker>>,
+    unanswered: Cell<u32>,
+    gone: Cell<bool>,
+}
+
+impl Outbox {
+    pub fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            bytes: RefCell::default(),
+            sent: Cell::new(0),
+            waker: RefCell::default(),
+            unanswered: Cell::new(0),
+            gone: Cell::new(false),
+        }
+    }
+
+    /// Counts a request whose answer will come later.
+    pub fn expect_answer(&self) {
+        self.unanswered.set(self.unanswered.get() + 1);
+    }
+
+    /// Appends one answer as a whole WebSocket message and wakes the connection. `counted` says
+    /// that `expect_answer` was called for it. When the connection is gone, nothing happens.
+    pub fn answer(&self, counted: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        if counted {
+            let before = self.unanswered.get();
+            debug_assert!(before > 0, "an answer that nobody expects");
+            self.unanswered.set(before.saturating_sub(1));
+        }
+        if self.gone.get() {
+            return;
+        }
+        write(&mut self.bytes.borrow_mut());
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Requests taken from this connection and not answered yet.
+    pub fn unanswered(&self) -> u32 {
+        self.unanswered.get()
+    }
+
+    /// The connection has ended: answers to it have nobody to read them.
+    pub fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    /// Takes what was not sent yet, for those who send it themselves.
+    pub fn take_unsent(&self) -> Vec<u8> {
+        self.bytes.take().split_off(self.sent.take())
+    }
+
+    /// Bytes that the kernel has not taken yet.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.bytes.borrow().len() - self.sent.get()
+    }
+
+    /// Appends a frame of the door's own, such as a pong. The connection's task itself calls it, so
+    /// nobody is woken.
+    pub(super) fn put(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes.borrow_mut());
+    }
+
+    /// Gives the kernel as much as it takes, in one call as a rule. Ready when nothing is left.
+    pub(super) fn poll_send(
+        &self,
+        stream: &mut Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = self.bytes.borrow_mut();
+        while self.sent.get() < bytes.len() {
+            let waiting = &bytes[self.sent.get()..];
+            let sent = ready!(stream.poll_send(context, waiting))?;
+            self.sent.set(self.sent.get() + sent);
+        }
+        bytes.clear();
+        self.sent.set(0);
+        if self.unanswered.get() == 0 && bytes.capacity() > IDLE_BYTES {
+            *bytes = Vec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Wakes the connection's task at the next answer.
+    pub(super) fn listen(&self, context: &Context<'_>) {
+        remember(&self.waker, context);
+    }
+
+    /// Says that the connection has ended, and frees what waited for it.
+    pub(super) fn leave(&self) {
+        self.gone.set(true);
+        self.sent.set(0);
+        drop(self.bytes.take());
+        drop(self.waker.take());
+    }
+}
+
+/// One REST request's answer on its way out.
+#[derive(Debug)]
+pub struct Call {
+    pub peer: Peer,
+    answer: RefCell<Option<(u16, Vec<u8>)>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Call {
+    pub fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            answer: RefCell::default(),
+            waker: RefCell::default(),
+        }
+    }
+
+    /// Gives the answer: HTTP status and body, in the encoding of the request. Called once.
+    pub fn answer(&self, status: u16, body: Vec<u8>) {
+        *self.answer.borrow_mut() = Some((status, body));
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// The answer, when it has come.
+    pub async fn answered(&self) -> (u16, Vec<u8>) {
+        poll_fn(|context| {
+            if let Some(answer) = self.answer.borrow_mut().take() {
+                return Poll::Ready(answer);
+            }
+            remember(&self.waker, context);
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+fn remember(slot: &RefCell<Option<Waker>>, context: &Context<'_>) {
+    let mut slot = slot.borrow_mut();
+    match &mut *slot {
+        Some(waker) => waker.clone_from(context.waker()),
+        None => *slot = Some(context.waker().clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn answers_to_a_connection_that_is_gone_are_counted_and_dropped() {
+        let outbox = Outbox::new(Peer::default());
+        outbox.expect_answer();
+        outbox.leave();
+        outbox.answer(true, |_| panic!("nobody reads this"));
+        assert!(outbox.is_gone());
+        assert_eq!((outbox.unanswered(), outbox.waiting_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn answers_keep_their_order_and_their_count() {
+        let outbox = Outbox::new(Peer::default());
+        outbox.expect_answer();
+        outbox.answer(true, |out| out.extend_from_slice(b"first,"));
+        outbox.answer(false, |out| out.extend_from_slice(b"second"));
+        assert_eq!(outbox.unanswered(), 0);
+        assert_eq!(outbox.take_unsent(), b"first,second");
+    }
+
+    #[test]
+    fn a_call_waits_for_its_answer() {
+        let call = Call::new(Peer::default());
+        assert_eq!(call.answered().now_or_never(), None);
+        call.answer(200, vec![1]);
+        assert_eq!(call.answered().now_or_never(), Some((200, vec![1])));
+    }
+}
