@@ -35,3 +35,4 @@ pub mod log;
 pub mod net;
 pub mod route;
 pub mod rt;
+pub mod shard;

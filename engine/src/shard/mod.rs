@@ -1,0 +1,41 @@
+//! One core's life: the only room that knows all stages.
+//!
+//! Layout:  `run` opens the shard's journals, serves the doors, obeys the control core and ends in order;
+//!          `intake` takes messages from the doors to the journal; `answer` brings verdicts back.
+//! Always:  a request is answered with success only when its commit is durable (or at receipt, when
+//!          the operator chose that); answers to one connection leave in the order of its requests.
+//! Core:    one. Nothing here is `Send` but the letters in the mailboxes.
+//! Full:    at its budget of bytes in flight the shard takes no message; the doors stop reading.
+
+mod answer;
+pub mod clock;
+mod intake;
+pub mod mail;
+pub mod probe;
+mod run;
+mod settle;
+
+pub use run::{Start, run, volume_settings};
+
+/// What a shard needs from the configuration beside its rooms' own settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub net: crate::net::Settings,
+    pub route: crate::route::Settings,
+    pub log: crate::log::Settings,
+    pub ack: Acknowledge,
+    /// Bytes of requests accepted and not yet answered.
+    pub in_flight_bytes_max: usize,
+    /// How long connections may take to end when the shard drains.
+    pub drain_grace: std::time::Duration,
+    pub allow_any_filesystem: bool,
+}
+
+/// When a request is answered (`EVENT_ACK`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// 0: when it is decoded and queued.
+    Received,
+    /// 1: when every event of it is durable.
+    Durable,
+}

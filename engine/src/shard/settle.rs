@@ -1,0 +1,225 @@
+//! Who waits for a commit, and what they are told when it is durable, or never will be.
+
+use super::answer::{Guid, To, Verdict, give};
+use super::intake::{Arrival, Asked, Core, Stop, Work};
+use crate::frame::Encoding;
+use crate::route::Table;
+use crate::shard::Acknowledge;
+use crate::shard::clock::Clock;
+use crate::unit::{Micros, Ticket};
+use std::sync::Arc;
+
+/// A request whose answer waits for a commit.
+pub(super) struct Waiter {
+    /// `None` when it was answered at receipt.
+    to: Option<To>,
+    encoding: Encoding,
+    guid: Guid,
+    received: Micros,
+    bytes: u32,
+    events: u32,
+    /// A refusal that only waits for its turn.
+    refusal: Option<Box<Refusal>>,
+}
+
+struct Refusal {
+    reason: Box<str>,
+    decodable: bool,
+}
+
+impl Core {
+    pub(super) fn remember(
+        &self,
+        work: &mut Work,
+        arrival: &Arrival<'_>,
+        to: To,
+        (ticket, now): (Ticket, Micros),
+    ) {
+        let bytes = arrival.message.len();
+        let counters = &mut work.probe.counters;
+        counters.batches_accepted += 1;
+        counters.events_accepted += work.routed.len() as u64;
+        let mut payload = 0;
+        for run in work.routed.chunk_by(|one, other| one.topic == other.topic) {
+            let run_bytes = run.iter().map(|event| u64::from(event.bytes)).sum();
+            payload += run_bytes;
+            work.probe
+                .count_topic(run[0].topic, run.len() as u64, run_bytes);
+        }
+        work.probe.counters.events_accepted_bytes += payload;
+        let source = work.batch.source(arrival.message);
+        let guid = std::str::from_utf8(work.batch.guid.of(source)).unwrap_or_default();
+        let encoding = arrival.encoding;
+        let safe = Some(ticket) <= self.journal.durable() || ticket == Ticket::NONE;
+        let answered = self.settings.ack == Acknowledge::Received || (safe && is_free(&to));
+        if answered {
+            give(&to, encoding, guid, Verdict::Accepted, (now, false));
+            if safe {
+                return;
+            }
+        }
+        let guid = if answered {
+            Guid::new("")
+        } else {
+            Guid::new(guid)
+        };
+        if !answered && let To::Socket(outbox) = &to {
+            outbox.expect_answer();
+        }
+        work.in_flight_bytes += bytes;
+        work.ledger.push(
+            ticket,
+            Waiter {
+                to: (!answered).then_some(to),
+                encoding,
+                guid,
+                received: now,
+                bytes: bytes as u32,
+                events: work.routed.len() as u32,
+                refusal: None,
+            },
+        );
+    }
+
+    /// Answers a refusal: at once, or behind the answers that this connection still waits for.
+    pub(super) fn refuse(
+        &self,
+        work: &mut Work,
+        arrival: &Arrival<'_>,
+        to: To,
+        (stop, now): (Stop, Micros),
+    ) {
+        let counters = &mut work.probe.counters;
+        let encoding = arrival.encoding;
+        let source = work.batch.source(arrival.message);
+        let guid = std::str::from_utf8(work.batch.guid.of(source)).unwrap_or_default();
+        let (guid, reason, decodable) = match &stop {
+            Stop::Undecodable { reason, guid } => {
+                counters.batches_refused_serde += 1;
+                (guid.as_str(), reason.as_str(), false)
+            }
+            Stop::Refused(reason) => {
+                counters.batches_refused_policy += 1;
+                (guid, reason.as_str(), true)
+            }
+            Stop::Failed(reason) => {
+                counters.batches_refused_log += 1;
+                return give(&to, encoding, guid, Verdict::Failed(reason), (now, false));
+            }
+            Stop::Wait(_) => unreachable!("a wait is not a refusal"),
+        };
+        if is_free(&to) {
+            let verdict = if decodable {
+                Verdict::Refused(reason)
+            } else {
+                Verdict::Undecodable(reason)
+            };
+            return give(&to, encoding, guid, verdict, (now, false));
+        }
+        if let To::Socket(outbox) = &to {
+            outbox.expect_answer();
+        }
+        work.in_flight_bytes += arrival.message.len();
+        work.ledger.push(
+            self.journal.last_ticket(),
+            Waiter {
+                to: Some(to),
+                encoding,
+                guid: Guid::new(guid),
+                received: now,
+                bytes: arrival.message.len() as u32,
+                events: 0,
+                refusal: Some(Box::new(Refusal {
+                    reason: reason.into(),
+                    decodable,
+                })),
+            },
+        );
+    }
+
+    /// Answers everybody whose commit is not above `upto`: with success, or with why there is none.
+    pub(super) fn settle(&self, upto: Ticket, failure: Option<&str>) {
+        let now = self.clock.now();
+        let mut work = self.work.borrow_mut();
+        let work = &mut *work;
+        while let Some(waiter) = work.ledger.pop(upto) {
+            work.in_flight_bytes -= waiter.bytes as usize;
+            let verdict = match (&waiter.refusal, failure) {
+                (Some(refusal), _) if refusal.decodable => Verdict::Refused(&refusal.reason),
+                (Some(refusal), _) => Verdict::Undecodable(&refusal.reason),
+                (None, None) => Verdict::Accepted,
+                (None, Some(reason)) => Verdict::Failed(reason),
+            };
+            let counters = &mut work.probe.counters;
+            match verdict {
+                Verdict::Accepted => {
+                    work.probe
+                        .durable_us
+                        .saturating_record(now.since(waiter.received));
+                }
+                Verdict::Failed(_) if waiter.to.is_none() => {
+                    counters.events_lost_after_receipt += u64::from(waiter.events);
+                }
+                Verdict::Failed(_) => counters.batches_refused_log += 1,
+                _ => {}
+            }
+            if let Some(to) = &waiter.to {
+                give(
+                    to,
+                    waiter.encoding,
+                    waiter.guid.text(),
+                    verdict,
+                    (now, true),
+                );
+            }
+        }
+        self.journal.take_commits(|commit| {
+            let counters = &mut work.probe.counters;
+            counters.commits += 1;
+            counters.committed_bytes += commit.bytes;
+            counters.events_durable += commit.events;
+            counters.events_durable_bytes += commit.event_bytes;
+            work.probe.flush_us.saturating_record(commit.flush_us);
+            work.probe.commit_bytes.saturating_record(commit.bytes);
+        });
+        self.room.wake_all();
+    }
+
+    /// A new table: requests that waited for topics may find them.
+    pub(super) fn take_table(&self, table: Arc<Table>) {
+        {
+            let mut work = self.work.borrow_mut();
+            work.asked
+                .retain(|kind, _| table.route(kind.as_bytes()).is_none() && table.closed.is_none());
+        }
+        let names = table
+            .topics()
+            .iter()
+            .map(|topic| (topic.id, topic.name.clone()));
+        self.journal.learn(names);
+        *self.table.borrow_mut() = table;
+        self.topics.wake_all();
+    }
+
+    pub(super) fn take_refusal(&self, kinds: Vec<Box<str>>, reason: &Arc<str>) {
+        {
+            let mut work = self.work.borrow_mut();
+            for kind in kinds {
+                work.asked.insert(kind, Asked::Refused(reason.clone()));
+            }
+        }
+        self.topics.wake_all();
+    }
+
+    pub(super) fn in_flight_bytes(&self) -> usize {
+        self.work.borrow().in_flight_bytes
+    }
+}
+
+/// Nothing else is waiting to be answered there.
+fn is_free(to: &To) -> bool {
+    match to {
+        To::Socket(outbox) => outbox.unanswered() == 0,
+        To::Call(_) => true,
+    }
+}
