@@ -29,6 +29,7 @@ pub mod limit;
 pub mod unit;
 
 pub mod ack;
+pub mod control;
 pub mod event;
 pub mod frame;
 pub mod log;

@@ -1,0 +1,137 @@
+//! The admin port: health, metrics, and reading back, over HTTP/1.
+//!
+//! Core:    the control core's executor; one task for each connection.
+//! Always:  requests only ask; nothing here changes the store.
+//! Cancel:  a client that goes away drops its question.
+//! Full:    beyond a bound of connections new ones are closed at once; a connection lives no longer
+//!          than a bound, so that clients that stop reading cannot hold all of them.
+
+mod pages;
+mod records;
+
+use super::config::Settings;
+use super::fleet::{Fleet, Unanswered};
+use crate::limit;
+use crate::rt::executor::{Task, spawn_local};
+use crate::rt::hyper::{Io, Timers};
+use crate::rt::stream::{Listener, Stream};
+use crate::rt::timer;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a request's head may take, and a connection may live.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
+const CONNECTION_LIFE: Duration = Duration::from_secs(300);
+/// After an error that may pass, such as no more open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type Reply = Response<Full<Bytes>>;
+
+/// What every request needs.
+struct Office {
+    fleet: Rc<Fleet>,
+    metrics_path: Box<str>,
+    connections: Cell<usize>,
+}
+
+/// Serves the port until the task is dropped.
+pub(super) fn serve(listener: Listener, fleet: Rc<Fleet>, settings: &Settings) -> Task<()> {
+    let office = Rc::new(Office {
+        fleet,
+        metrics_path: settings.metrics_path.clone(),
+        connections: Cell::new(0),
+    });
+    spawn_local(async move {
+        loop {
+            match listener.accept().await {
+                Ok(stream) => office.clone().admit(stream),
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+                Err(error) => {
+                    tracing::warn!("the admin port cannot accept a connection: {error}");
+                    timer::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
+impl Office {
+    fn admit(self: Rc<Self>, stream: Stream) {
+        if limit::ADMIN_CONNECTIONS_MAX <= self.connections.get() {
+            return;
+        }
+        self.connections.set(self.connections.get() + 1);
+        let connection = async move {
+            let office = Rc::clone(&self);
+            let serve = service_fn(move |request| Rc::clone(&office).answer(request));
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(Timers)
+                .header_read_timeout(HEAD_WAIT)
+                .max_buf_size(limit::HTTP_HEAD_BYTES_MAX)
+                .serve_connection(Io::new(stream), serve);
+            // Clients come and go as they like; how one goes is of no concern.
+            let _gone = timer::timeout(CONNECTION_LIFE, served).await;
+            self.connections.set(self.connections.get() - 1);
+        };
+        spawn_local(connection).detach();
+    }
+
+    async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Reply, Infallible> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let mut reply = refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here");
+            let allowed = header::HeaderValue::from_static("GET, HEAD");
+            reply.headers_mut().insert(header::ALLOW, allowed);
+            return Ok(reply);
+        }
+        let uri = request.uri();
+        let query = uri.query().unwrap_or_default();
+        let parts: Vec<&str> = uri.path().split('/').skip(1).collect();
+        Ok(match parts[..] {
+            ["healthz"] => pages::health(),
+            ["readyz"] => pages::readiness(&self.fleet),
+            ["topics"] => pages::topics(&self.fleet).await,
+            ["topics", topic, "partitions", partition, "records"] => {
+                records::read(&self.fleet, topic, partition, query).await
+            }
+            _ if uri.path() == &*self.metrics_path => pages::metrics(&self.fleet).await,
+            _ => refuse(StatusCode::NOT_FOUND, "there is nothing here; see /topics"),
+        })
+    }
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    let kind = header::HeaderValue::from_static(kind);
+    reply.headers_mut().insert(header::CONTENT_TYPE, kind);
+    reply
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Reply {
+    reply(status, "application/json", format!("{value}\n"))
+}
+
+fn refuse(status: StatusCode, why: impl std::fmt::Display) -> Reply {
+    json(status, &serde_json::json!({ "error": why.to_string() }))
+}
+
+impl From<Unanswered> for Reply {
+    fn from(why: Unanswered) -> Self {
+        let status = match why {
+            Unanswered::Busy | Unanswered::Absent => StatusCode::SERVICE_UNAVAILABLE,
+            Unanswered::Late => StatusCode::GATEWAY_TIMEOUT,
+        };
+        refuse(status, why)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! Health, metrics, and the list of topics.
+
+use super::{Reply, json, reply};
+use crate::control::fleet::{Fleet, Unanswered};
+use crate::control::metrics::{self, Vitals};
+use crate::route::Table;
+use crate::shard::mail::Place;
+use crate::unit::{JournalId, TopicIndex};
+use http::StatusCode;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The process lives and answers.
+pub(super) fn health() -> Reply {
+    reply(StatusCode::OK, TEXT, "ok\n")
+}
+
+/// Would an event sent now be acknowledged?
+pub(super) fn readiness(fleet: &Fleet) -> Reply {
+    match fleet.unready() {
+        None => reply(StatusCode::OK, TEXT, "ready\n"),
+        Some(why) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
+    }
+}
+
+/// Also while shards start or one hangs: the page then says so by what is missing.
+pub(super) async fn metrics(fleet: &Fleet) -> Reply {
+    let snapshots = match fleet.snapshots().await {
+        Ok(snapshots) => snapshots,
+        Err(Unanswered::Absent) => Vec::new(),
+        Err(why) => return why.into(),
+    };
+    let vitals = Vitals {
+        ready: fleet.unready().is_none(),
+        shards: fleet.len(),
+    };
+    let page = metrics::page(&snapshots, &fleet.table(), vitals);
+    reply(StatusCode::OK, PROMETHEUS, page)
+}
+
+pub(super) async fn topics(fleet: &Fleet) -> Reply {
+    match fleet.places().await {
+        Ok(places) => json(StatusCode::OK, &list(&fleet.table(), &places)),
+        Err(why) => why.into(),
+    }
+}
+
+/// Each topic with its partitions, in the order of the table.
+fn list(table: &Table, places: &BTreeMap<(TopicIndex, JournalId), Place>) -> Value {
+    let partition = |place: &Place| {
+        json!({
+            "partition": place.journal.0,
+            "first": place.first.0,
+            "next": place.next.0,
+        })
+    };
+    let rows = (0_u32..).map(TopicIndex).zip(table.topics());
+    let topics = rows.map(|(row, topic)| {
+        let own = places.range((row, JournalId(0))..=(row, JournalId(u32::MAX)));
+        let partitions: Vec<Value> = own.map(|(_, place)| partition(place)).collect();
+        json!({ "name": &*topic.name, "partitions": partitions })
+    });
+    topics.collect()
+}

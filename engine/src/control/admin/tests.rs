@@ -1,0 +1,109 @@
+//! Over real sockets, with shards that only answer letters.
+
+use super::*;
+use crate::control::config::{Configuration, Layers};
+use crate::control::fleet::tests::with_fleet;
+use crate::rt::executor::blocking;
+use crate::shard::mail::Order;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+fn settings() -> Settings {
+    let found = Configuration::resolve(Layers::default()).unwrap();
+    found.settings().unwrap()
+}
+
+/// Status and body of a request.
+async fn ask(address: SocketAddr, method: &'static str, path: &'static str) -> (u16, String) {
+    blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    })
+    .await
+}
+
+fn with_port<F: Future<Output = ()>>(body: impl FnOnce(Rc<Fleet>, SocketAddr) -> F) {
+    with_fleet(async |fleet| {
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_address().unwrap();
+        let _served = serve(listener, Rc::clone(&fleet), &settings());
+        body(fleet, address).await;
+    });
+}
+
+#[test]
+fn readiness_follows_the_shards() {
+    with_port(async |fleet: Rc<Fleet>, address| {
+        assert_eq!(ask(address, "GET", "/healthz").await, (200, "ok\n".into()));
+        let (status, why) = ask(address, "GET", "/readyz").await;
+        assert_eq!(status, 503);
+        assert!(why.starts_with("starting: "), "{why}");
+        fleet.order_all(|| Order::Serve).await;
+        fleet
+            .reached(crate::control::fleet::Stage::Serving)
+            .await
+            .unwrap();
+        assert_eq!(
+            ask(address, "GET", "/readyz").await,
+            (200, "ready\n".into())
+        );
+        fleet.drain();
+        assert_eq!(
+            ask(address, "GET", "/readyz").await,
+            (503, "draining\n".into())
+        );
+    });
+}
+
+#[test]
+fn topics_are_listed_with_their_partitions() {
+    with_port(async |_, address| {
+        let (status, body) = ask(address, "GET", "/topics").await;
+        assert_eq!(status, 200);
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let partitions = serde_json::json!([
+            { "partition": 0, "first": 3, "next": 5 },
+            { "partition": 1, "first": 3, "next": 6 },
+        ]);
+        assert_eq!(body[0]["name"], "x");
+        assert_eq!(body[0]["partitions"], partitions);
+    });
+}
+
+#[test]
+fn records_are_read_and_bad_questions_told_apart() {
+    with_port(async |_, address| {
+        let line = "{\"offset\":4,\"timestamp_ms\":1,\"value_base64\":\"MQ==\"}\n";
+        let read = |path| ask(address, "GET", path);
+        let (status, body) = read("/topics/x/partitions/1/records?offset=4&limit=1").await;
+        assert_eq!((status, body.as_str()), (200, line));
+        assert_eq!(read("/topics/x/partitions/0/records").await.0, 200);
+        assert_eq!(read("/topics/y/partitions/0/records").await.0, 404);
+        assert_eq!(read("/topics/x/partitions/7/records").await.0, 404);
+        assert_eq!(read("/topics/x/partitions/z/records").await.0, 400);
+        assert_eq!(read("/topics/x/partitions/0/records?limit=0").await.0, 400);
+        let (status, body) = read("/topics/x/partitions/0/records?offset=2").await;
+        assert_eq!(status, 416);
+        assert!(body.contains("\"first\":3,\"next\":5"), "{body}");
+        assert_eq!(read("/nothing").await.0, 404);
+        assert_eq!(ask(address, "POST", "/topics").await.0, 405);
+    });
+}
+
+#[test]
+fn metrics_come_from_every_shard() {
+    with_port(async |_, address| {
+        let (status, body) = ask(address, "GET", "/metrics").await;
+        assert_eq!(status, 200);
+        for shard in ["0", "1"] {
+            let line = format!("\nringtail_events_accepted_total{{shard=\"{shard}\"}} 10\n");
+            assert!(body.contains(&line), "{body}");
+        }
+    });
+}

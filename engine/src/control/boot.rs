@@ -1,0 +1,286 @@
+//! `ringtail serve`, from a checked configuration to the exit code.
+//!
+//! Core:    the thread of the program becomes the control core; each shard gets a thread.
+//! Always:  the host is checked and the store locked before anything of it is read; no shard serves
+//!          before all have recovered.
+
+use super::config::Settings;
+use super::exit::Exit;
+use super::fleet::{Fleet, Stage};
+use super::place::{self, Plan};
+use super::shutdown::{self, Cause};
+use super::{admin, catalogue};
+use crate::limit;
+use crate::log::format::superblock::Superblock;
+use crate::log::store::{self, StoreError};
+use crate::route::Table;
+use crate::rt::executor::{self, Handle, spawn_local};
+use crate::rt::file::{Lock, Volume};
+use crate::rt::mailbox::mailbox;
+use crate::rt::stream::{self, Listener, any_address};
+use crate::rt::wake::Signals;
+use crate::rt::{self, host};
+use crate::shard::mail::Order;
+use crate::shard::{self, Start};
+use crate::unit::{JournalId, ShardId};
+use catalogue::Keeper;
+use futures_util::future;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Why the program could not start, or not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Change the host or the configuration.
+    #[error(transparent)]
+    Host(#[from] rt::Error),
+    #[error("shard.cpus, control.cpu: {0}")]
+    Place(#[from] place::Absent),
+    /// Stop the other process, or use another folder.
+    #[error("the store in {0} is in use by another process: stop that one, or set log.volumes")]
+    Locked(PathBuf),
+    #[error("the store in {folder}: {source}")]
+    Store { folder: PathBuf, source: StoreError },
+    #[error(transparent)]
+    Catalogue(#[from] crate::log::catalogue::CatalogueError),
+    #[error("signals cannot be heard: {0}")]
+    Signals(std::io::Error),
+}
+
+impl Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Place(_)
+            | Self::Host(
+                rt::Error::RingsRefused { .. }
+                | rt::Error::CpuNotAllowed { .. }
+                | rt::Error::LimitTooLow { .. }
+                | rt::Error::FileSystem { .. },
+            )
+            | Self::Store {
+                source: StoreError::SegmentBytes { .. },
+                ..
+            } => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+/// Runs until a signal, or a failure, ends it. `notices` are said once.
+pub(super) fn serve(settings: &Settings, notices: &[String]) -> Exit {
+    say_on_standard_error(settings.level);
+    for notice in notices {
+        tracing::warn!("{notice}");
+    }
+    let exit = check_and_run(settings);
+    exit.unwrap_or_else(|error| error.exit().because(&error))
+}
+
+fn say_on_standard_error(level: tracing::Level) {
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+fn check_and_run(settings: &Settings) -> Result<Exit, Error> {
+    host::check_rings()?;
+    let plan = place::plan(&settings.shards, settings.control_cpu, host::allowed_cpus())?;
+    raise_limits(plan.shards.len())?;
+    for port in [settings.shard.net.port, settings.admin_port] {
+        stream::probe_patiently(any_address(port))?;
+    }
+    let _lock = lock(volume(settings))?;
+    let control = executor::Plan::control(plan.control);
+    executor::block_on(&control, run(settings, plan))?
+}
+
+fn raise_limits(shards: usize) -> Result<(), Error> {
+    let of_shard = executor::Plan::shard(0, None).io_memory_bytes;
+    let of_control = executor::Plan::control(None).io_memory_bytes;
+    let executors = std::iter::repeat_n(of_shard, shards).chain([of_control]);
+    let locked = host::raise_locked_memory(host::locked_bytes(executors))?;
+    let files = host::raise_open_files(limit::OPEN_FILES_WANTED, limit::OPEN_FILES_MIN)?;
+    for shortage in locked.into_iter().chain(files) {
+        tracing::warn!("{shortage}");
+    }
+    Ok(())
+}
+
+fn lock(root: PathBuf) -> Result<Lock, Error> {
+    let made = std::fs::create_dir_all(&root);
+    made.map_err(|source| rt::Error::Volume {
+        folder: root.clone(),
+        what: "making the folder",
+        source,
+    })?;
+    let lock = Lock::take(&root.join(store::LOCK))?;
+    lock.ok_or(Error::Locked(root))
+}
+
+/// The one volume that is served; the configuration holds one at least.
+fn volume(settings: &Settings) -> PathBuf {
+    settings.shard.log.volumes[0].clone()
+}
+
+/// The control core's life.
+async fn run(settings: &Settings, plan: Plan) -> Result<Exit, Error> {
+    let mut signals = Signals::listen().map_err(Error::Signals)?;
+    let house = House::open(settings, plan.shards.len() as u32).await?;
+    let fleet = Fleet::new(plan.shards.len(), Arc::clone(&house.table));
+    let listener = Listener::bind(any_address(settings.admin_port))?;
+    let _admin = admin::serve(listener, Rc::clone(&fleet), settings);
+    let keeper = Rc::new(house.keeper);
+    let _topics = spawn_local(Rc::clone(&keeper).serve(Rc::clone(&fleet)));
+    let mut shards = Vec::new();
+    for (index, cpu) in (0..).map(ShardId).zip(&plan.shards) {
+        shards.push(start_shard(settings, &house.store, &fleet, index, *cpu).await?);
+    }
+    let started = shutdown::unless_signalled(&mut signals, open_doors(&fleet)).await;
+    let cause = match started {
+        Some(Ok(())) => {
+            tell_shards(settings, &plan, &fleet);
+            shutdown::cause(&mut signals, &fleet).await
+        }
+        Some(Err(failure)) => Cause::Failure(failure),
+        None => Cause::Signal,
+    };
+    let grace = settings.shard.drain_grace;
+    let exit = shutdown::drain(&mut signals, &fleet, &cause, grace).await;
+    if exit == Exit::Fine {
+        keeper.stop().await;
+        shards.into_iter().for_each(Handle::join);
+    }
+    Ok(match cause {
+        Cause::Failure(failure) => exit.because(&failure),
+        Cause::Signal => exit,
+    })
+}
+
+/// Every shard has recovered, then every shard serves.
+async fn open_doors(fleet: &Fleet) -> Result<(), super::fleet::Failure> {
+    fleet.reached(Stage::Opened).await?;
+    fleet.order_all(|| Order::Serve).await;
+    fleet.reached(Stage::Serving).await
+}
+
+fn tell_shards(settings: &Settings, plan: &Plan, fleet: &Fleet) {
+    for (shard, cpu) in (0..).map(ShardId).zip(&plan.shards) {
+        let journals: Vec<u32> = fleet.journals(shard).iter().map(|one| one.0).collect();
+        tracing::info!("shard {}: CPU {cpu}, journals {journals:?}", shard.0);
+    }
+    let control = plan.control.map(|cpu| format!("CPU {cpu}"));
+    tracing::info!(
+        "control: {}",
+        control.as_deref().unwrap_or("no CPU of its own")
+    );
+    let (events, admin) = (settings.shard.net.port, settings.admin_port);
+    tracing::info!("ready: events on port {events}, admin on port {admin}");
+}
+
+/// What the control core has of the store.
+struct House {
+    store: Superblock,
+    keeper: Keeper,
+    table: Arc<Table>,
+}
+
+impl House {
+    /// Prepares the volume, opens or makes the store with a journal for each shard at least, and
+    /// reads its topics.
+    async fn open(settings: &Settings, shards: u32) -> Result<Self, Error> {
+        let shard = &settings.shard;
+        let root = volume(settings);
+        let volume = shard::volume_settings(&shard.log, shard.allow_any_filesystem);
+        let disk = Volume::prepare(&root, volume).await?;
+        let segment_bytes = shard.log.segment_bytes;
+        let opened = store::open(&disk, shards, segment_bytes, super::topics::random).await;
+        let superblock = opened.map_err(|source| Error::Store {
+            folder: root,
+            source,
+        })?;
+        let (keeper, table) = Keeper::open(disk, superblock.store, &shard.route).await?;
+        Ok(Self {
+            store: superblock,
+            keeper,
+            table: Arc::new(table),
+        })
+    }
+}
+
+/// Starts one shard on its CPU and connects its mailboxes.
+async fn start_shard(
+    settings: &Settings,
+    store: &Superblock,
+    fleet: &Rc<Fleet>,
+    shard: ShardId,
+    cpu: usize,
+) -> Result<Handle<()>, Error> {
+    let (give, orders) = mailbox(limit::MAILBOX_DEPTH);
+    let (reports, hear) = mailbox(limit::MAILBOX_DEPTH);
+    let start = Start {
+        shard,
+        cpu: Some(cpu),
+        settings: settings.shard.clone(),
+        store: store.store,
+        journals: journals_of(shard, fleet.len(), store.journals),
+        journals_in_store: store.journals,
+        table: fleet.table(),
+        orders,
+        reports,
+    };
+    let plan = executor::Plan::shard(shard.0, Some(cpu));
+    let handle = executor::start(plan, move || async move {
+        shard::run(start).await;
+    })?;
+    let (give, hear) = future::join(give.connect(), hear.connect()).await;
+    fleet.connect(shard, give);
+    spawn_local(Rc::clone(fleet).listen(shard, hear)).detach();
+    Ok(handle)
+}
+
+/// Journal j is served by shard j mod N; the first is the one that the shard writes to.
+fn journals_of(shard: ShardId, shards: usize, journals: u32) -> Vec<JournalId> {
+    (shard.0..journals).step_by(shards).map(JournalId).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_journal_has_one_shard_and_every_shard_a_journal() {
+        let of = |shard| journals_of(ShardId(shard), 2, 5);
+        assert_eq!(of(0), [0, 2, 4].map(JournalId));
+        assert_eq!(of(1), [1, 3].map(JournalId));
+        assert_eq!(journals_of(ShardId(1), 2, 2), [JournalId(1)]);
+    }
+
+    #[test]
+    fn a_host_that_cannot_run_it_is_a_usage_error_and_a_taken_port_a_failure() {
+        let refused = rt::Error::RingsRefused {
+            source: std::io::Error::from_raw_os_error(1),
+        };
+        assert_eq!(Error::from(refused).exit(), Exit::Usage);
+        let taken = rt::Error::AddressInUse {
+            address: any_address(1),
+        };
+        assert_eq!(Error::from(taken).exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn a_second_start_on_a_store_is_refused() {
+        let root = std::env::temp_dir().join(format!("ringtail-lock-{}", std::process::id()));
+        let held = lock(root.clone()).unwrap();
+        // The kernel's lock belongs to the open file, so one process can try twice.
+        let refused = lock(root.clone()).unwrap_err();
+        assert!(matches!(refused, Error::Locked(_)));
+        assert_eq!(refused.exit(), Exit::Failed);
+        drop(held);
+        std::fs::remove_dir_all(root).unwrap();
+    }
+}

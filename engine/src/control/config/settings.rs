@@ -1,0 +1,209 @@
+//! The checked, plain form of the configuration: what each room reads.
+
+use super::value::Value;
+use super::{Configuration, Error};
+use crate::control::place::Shards;
+use crate::{limit, log, route, shard};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the control core reads. Nothing in it is optional that the program needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// What every shard gets a copy of.
+    pub(crate) shard: shard::Settings,
+    pub(crate) shards: Shards,
+    /// `None`: a spare CPU, or none of its own.
+    pub(crate) control_cpu: Option<usize>,
+    pub(crate) admin_port: u16,
+    pub(crate) metrics_path: Box<str>,
+    pub(crate) level: tracing::Level,
+}
+
+impl Configuration {
+    /// Makes the settings, and checks what holds between keys.
+    pub(crate) fn settings(&self) -> Result<Settings, Error> {
+        self.check_ports()?;
+        self.check_retention()?;
+        self.check_volumes()?;
+        Ok(Settings {
+            shard: self.shard(),
+            shards: self.shards("shard.cpus"),
+            control_cpu: self.cpu("control.cpu"),
+            admin_port: self.whole("admin.port") as u16,
+            metrics_path: self.text("admin.metrics_path").into(),
+            level: self.level(),
+        })
+    }
+
+    fn shard(&self) -> shard::Settings {
+        shard::Settings {
+            net: self.net(),
+            route: route::Settings {
+                pattern: route::Pattern::parse(self.text("event.distribution.publisher_pattern"))
+                    .expect("a pattern was parsed when it was read"),
+                client_topics_max: self.whole("policy.topics_max") as usize,
+            },
+            log: self.log(),
+            ack: match self.whole("event.ack") {
+                0 => shard::Acknowledge::Received,
+                _ => shard::Acknowledge::Durable,
+            },
+            in_flight_bytes_max: self.whole("shard.in_flight_bytes") as usize,
+            drain_grace: Duration::from_millis(self.whole("control.drain_grace_ms")),
+            allow_any_filesystem: self.switch("log.allow_any_filesystem"),
+        }
+    }
+
+    fn net(&self) -> crate::net::Settings {
+        crate::net::Settings {
+            port: self.whole("server.websocket.port") as u16,
+            conn_id_header: self
+                .header("server.websocket.conn_id_header")
+                .expect("this key holds a header always"),
+            conn_group_header: self.header("server.websocket.conn_group_header"),
+            conn_group_default: self.text("server.websocket.conn_group_default").into(),
+            check_origin: self.switch("server.websocket.check_origin"),
+            message_bytes_max: self.whole("server.max_message_bytes") as usize,
+        }
+    }
+
+    fn log(&self) -> log::Settings {
+        log::Settings {
+            volumes: self.folders("log.volumes"),
+            segment_bytes: self.whole("log.segment_bytes"),
+            segments_prepared: self.whole("log.segments_prepared") as u32,
+            retention_bytes: self.size_or_none("log.retention_bytes"),
+            origin: match self.text("log.origin") {
+                "full" => log::Origin::Full,
+                "group" => log::Origin::Group,
+                _ => log::Origin::None,
+            },
+            commit_wait_us: self.whole("log.commit_wait_us") as u32,
+            frame_bytes: self.whole("log.frame_bytes") as usize,
+            frames_in_flight: self.whole("log.frames_in_flight") as usize,
+            flush: match self.text("log.flush") {
+                "write-through" => log::Flush::WriteThrough,
+                "data-sync" => log::Flush::DataSync,
+                _ => log::Flush::Never,
+            },
+        }
+    }
+
+    fn level(&self) -> tracing::Level {
+        match self.text("log.level") {
+            "trace" => tracing::Level::TRACE,
+            "debug" => tracing::Level::DEBUG,
+            "info" => tracing::Level::INFO,
+            "warn" => tracing::Level::WARN,
+            // Raccoon's fatal and panic too.
+            _ => tracing::Level::ERROR,
+        }
+    }
+
+    fn check_ports(&self) -> Result<(), Error> {
+        let clash = self.whole("admin.port") == self.whole("server.websocket.port");
+        self.refuse_if(clash, "admin.port", || {
+            "another port than server.websocket.port has".into()
+        })
+    }
+
+    fn check_retention(&self) -> Result<(), Error> {
+        let least = limit::RETENTION_SEGMENTS_MIN * self.whole("log.segment_bytes");
+        let kept = self.size_or_none("log.retention_bytes");
+        let little = kept.is_some_and(|kept| kept < least);
+        self.refuse_if(little, "log.retention_bytes", || {
+            let segments = limit::RETENTION_SEGMENTS_MIN;
+            let least = super::size::show(least);
+            format!("none, or at least {segments} times log.segment_bytes ({least})")
+        })
+    }
+
+    fn check_volumes(&self) -> Result<(), Error> {
+        let several = 1 < self.folders("log.volumes").len();
+        self.refuse_if(several, "log.volumes", || {
+            "one folder (several volumes are not built yet)".into()
+        })
+    }
+
+    fn refuse_if(
+        &self,
+        wrong: bool,
+        name: &str,
+        wanted: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        if !wrong {
+            return Ok(());
+        }
+        let entry = self.entry(name);
+        Err(Error::Value {
+            name: entry.key.name,
+            value: entry.value.to_string(),
+            origin: entry.origin.clone(),
+            wanted: wanted(),
+        })
+    }
+
+    /// A number or a size.
+    fn whole(&self, name: &str) -> u64 {
+        match self.value(name) {
+            Value::Whole(number) | Value::Size(number) => *number,
+            other => other_type(name, other),
+        }
+    }
+
+    fn size_or_none(&self, name: &str) -> Option<u64> {
+        match self.value(name) {
+            Value::Nothing => None,
+            Value::Size(bytes) => Some(*bytes),
+            other => other_type(name, other),
+        }
+    }
+
+    fn switch(&self, name: &str) -> bool {
+        match self.value(name) {
+            Value::Switch(on) => *on,
+            other => other_type(name, other),
+        }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        match self.value(name) {
+            Value::Text(text) => text,
+            other => other_type(name, other),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<http::HeaderName> {
+        match self.value(name) {
+            Value::Nothing => None,
+            _ => http::HeaderName::try_from(self.text(name)).ok(),
+        }
+    }
+
+    fn folders(&self, name: &str) -> Vec<PathBuf> {
+        match self.value(name) {
+            Value::Folders(folders) => folders.clone(),
+            other => other_type(name, other),
+        }
+    }
+
+    fn shards(&self, name: &str) -> Shards {
+        match self.value(name) {
+            Value::Shards(shards) => shards.clone(),
+            other => other_type(name, other),
+        }
+    }
+
+    fn cpu(&self, name: &str) -> Option<usize> {
+        match self.value(name) {
+            Value::Cpu(cpu) => *cpu,
+            other => other_type(name, other),
+        }
+    }
+}
+
+/// A row of the table and the code that reads it disagree; a test reads all of them.
+fn other_type(name: &str, value: &Value) -> ! {
+    unreachable!("{name} holds {value:?}")
+}

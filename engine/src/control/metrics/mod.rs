@@ -1,0 +1,188 @@
+//! The metrics page: copies of the shards' numbers as Prometheus text.
+//!
+//! Raccoon's names come first, summed over shards, for the dashboards that know them; then ours,
+//! by shard. Groups are not counted apart, so Raccoon's `conn_group` is left out.
+
+mod rows;
+mod text;
+
+use crate::limit;
+use crate::route::Table;
+use crate::shard::probe::{Snapshot, TopicCount};
+use hdrhistogram::Histogram;
+use rows::{OURS, RACCOONS, Row};
+use std::collections::BTreeMap;
+use text::{Buckets, Family, Page};
+
+/// What the control core itself knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vitals {
+    /// Whether `/readyz` says yes.
+    pub(crate) ready: bool,
+    /// Shards that were started; those without a snapshot did not answer in time.
+    pub(crate) shards: usize,
+}
+
+/// From 50 µs to 10 s, recorded in µs, shown in seconds.
+const TIMES: Buckets = Buckets {
+    borders: &[
+        50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+        1_000_000, 2_500_000, 10_000_000,
+    ],
+    units: 1e6,
+};
+
+const SIZES: Buckets = Buckets {
+    borders: &[
+        4 << 10,
+        16 << 10,
+        64 << 10,
+        128 << 10,
+        256 << 10,
+        512 << 10,
+        1 << 20,
+        2 << 20,
+        4 << 20,
+        8 << 20,
+        16 << 20,
+    ],
+    units: 1.0,
+};
+
+/// From a second to a day, in ms.
+const SESSIONS: Buckets = Buckets {
+    borders: &[
+        100, 1_000, 10_000, 60_000, 300_000, 900_000, 3_600_000, 14_400_000, 86_400_000,
+    ],
+    units: 1.0,
+};
+
+/// The whole page. `snapshots` are in the order of shards.
+pub(crate) fn page(snapshots: &[Box<Snapshot>], table: &Table, vitals: Vitals) -> String {
+    let mut page = Page::default();
+    about(&mut page, snapshots, table, vitals);
+    for family in RACCOONS {
+        page.head(family.name, family.family, family.help);
+        for row in family.samples {
+            let all = snapshots.iter().map(|shard| (row.read)(&shard.counters));
+            page.sample(family.name, row.labels, all.sum::<u64>());
+        }
+    }
+    events_by_type(&mut page, snapshots, table);
+    let sessions: Vec<_> = snapshots.iter().map(|shard| &shard.session_ms).collect();
+    let name = "user_session_duration_milliseconds";
+    page.head(name, Family::Histogram, "Life of ended connections.");
+    page.histogram(name, &[], &sessions, SESSIONS);
+    for family in OURS {
+        page.head(family.name, family.family, family.help);
+        for shard in snapshots {
+            for row in family.samples {
+                by_shard(&mut page, family.name, row, shard);
+            }
+        }
+    }
+    histograms(&mut page, snapshots);
+    page.finish()
+}
+
+fn about(page: &mut Page, snapshots: &[Box<Snapshot>], table: &Table, vitals: Vitals) {
+    let name = "ringtail_build_info";
+    page.head(name, Family::Gauge, "Always 1; the label says what runs.");
+    page.sample(name, &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let name = "ringtail_ready";
+    page.head(
+        name,
+        Family::Gauge,
+        "1 when an event sent now would be acknowledged.",
+    );
+    page.sample(name, &[], u8::from(vitals.ready));
+    let name = "ringtail_topics";
+    page.head(name, Family::Gauge, "Topics that exist.");
+    page.sample(name, &[], table.topics().len());
+    let name = "ringtail_shards";
+    page.head(name, Family::Gauge, "Shards that were started.");
+    page.sample(name, &[], vitals.shards);
+    let name = "ringtail_shard_info";
+    page.head(
+        name,
+        Family::Gauge,
+        "1 for each shard that answered in time; the label is its CPU.",
+    );
+    for snapshot in snapshots {
+        let shard = snapshot.shard.0.to_string();
+        let cpu = snapshot.cpu.map_or("any".into(), |cpu| cpu.to_string());
+        page.sample(name, &[("shard", &shard), ("cpu", &cpu)], 1);
+    }
+}
+
+fn by_shard(page: &mut Page, name: &str, row: &Row, snapshot: &Snapshot) {
+    let shard = snapshot.shard.0.to_string();
+    let mut labels = vec![("shard", shard.as_str())];
+    labels.extend(row.labels);
+    page.sample(name, &labels, (row.read)(&snapshot.counters));
+}
+
+fn histograms(page: &mut Page, snapshots: &[Box<Snapshot>]) {
+    type Read = fn(&Snapshot) -> &Histogram<u64>;
+    let families: [(&str, &str, Read, Buckets); 3] = [
+        (
+            "ringtail_flush_seconds",
+            "From the submission of a commit to its being on stable storage.",
+            |shard| &shard.flush_us,
+            TIMES,
+        ),
+        (
+            "ringtail_receive_to_durable_seconds",
+            "From the receipt of a batch to its being on stable storage.",
+            |shard| &shard.durable_us,
+            TIMES,
+        ),
+        (
+            "ringtail_commit_bytes",
+            "Bytes of each commit.",
+            |shard| &shard.commit_bytes,
+            SIZES,
+        ),
+    ];
+    for (name, help, read, buckets) in families {
+        page.head(name, Family::Histogram, help);
+        for snapshot in snapshots {
+            let shard = snapshot.shard.0.to_string();
+            page.histogram(name, &[("shard", &shard)], &[read(snapshot)], buckets);
+        }
+    }
+}
+
+/// Raccoon's counts by event type. A type is a client's word: the first topics to exist keep their
+/// own label for good, the rest share `other`, so no counter ever goes back.
+fn events_by_type(page: &mut Page, snapshots: &[Box<Snapshot>], table: &Table) {
+    let mut by_kind: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for count in snapshots.iter().flat_map(|shard| &shard.topics) {
+        let row = by_kind.entry(label(table, count)).or_default();
+        row.0 += count.events;
+        row.1 += count.bytes;
+    }
+    let name = "events_rx_total";
+    page.head(name, Family::Counter, "Events received, by their type.");
+    for (kind, (events, _)) in &by_kind {
+        page.sample(name, &[("event_type", kind)], events);
+    }
+    let name = "events_rx_bytes_total";
+    let help = "Bytes of events received, by their type.";
+    page.head(name, Family::Counter, help);
+    for (kind, (_, bytes)) in &by_kind {
+        page.sample(name, &[("event_type", kind)], bytes);
+    }
+}
+
+/// The type that the topic stands for, where the topic says it.
+fn label<'a>(table: &'a Table, count: &TopicCount) -> &'a str {
+    let early = (count.topic.0 as usize) < limit::LABEL_VALUES_MAX;
+    let topic = table.topic(count.topic).filter(|_| early);
+    let pattern = table.pattern();
+    let kind = topic.and_then(|topic| pattern.kind_of(&topic.name));
+    kind.filter(|_| pattern.tells_kind()).unwrap_or("other")
+}
+
+#[cfg(test)]
+pub(super) mod tests;

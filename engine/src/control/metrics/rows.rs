@@ -1,0 +1,132 @@
+//! Which counter stands under which name.
+
+use super::text::{Family, Label};
+use crate::shard::probe::Counters;
+
+/// One metric with all its samples.
+pub(super) struct Rows {
+    pub(super) name: &'static str,
+    pub(super) family: Family,
+    pub(super) help: &'static str,
+    pub(super) samples: &'static [Row],
+}
+
+/// One sample of a metric.
+pub(super) struct Row {
+    pub(super) labels: &'static [Label<'static>],
+    pub(super) read: fn(&Counters) -> u64,
+}
+
+/// A metric of one sample without labels of its own.
+macro_rules! plain {
+    ($family:ident $name:literal $help:literal $read:expr) => {
+        Rows {
+            name: $name,
+            family: Family::$family,
+            help: $help,
+            samples: &[Row {
+                labels: &[],
+                read: $read,
+            }],
+        }
+    };
+}
+
+/// Raccoon's, summed over shards.
+pub(super) static RACCOONS: &[Rows] = &[
+    Rows {
+        name: "batches_read_total",
+        family: Family::Counter,
+        help: "Batches read, by what became of reading them.",
+        samples: &[
+            Row {
+                labels: &[("status", "success"), ("reason", "NA")],
+                read: |counted| counted.batches_accepted,
+            },
+            Row {
+                labels: &[("status", "failed"), ("reason", "serde")],
+                read: |counted| counted.batches_refused_serde,
+            },
+            Row {
+                labels: &[("status", "failed"), ("reason", "unknowncontentype")],
+                read: |counted| counted.unknown_content_type,
+            },
+            Row {
+                labels: &[("status", "failed"), ("reason", "readerr")],
+                read: |counted| counted.read_errors,
+            },
+            Row {
+                labels: &[("status", "failed"), ("reason", "closeerror")],
+                read: |counted| counted.protocol_errors,
+            },
+        ],
+    },
+    plain!(Counter "user_connection_success_total" "Connections taken."
+        |counted| counted.connections_opened),
+    Rows {
+        name: "user_connection_failure_total",
+        family: Family::Counter,
+        help: "Connections refused, by reason.",
+        samples: &[Row {
+            labels: &[("reason", "ugfailure")],
+            read: |counted| counted.connections_failed,
+        }],
+    },
+    plain!(Gauge "connections_count_current" "Connections open now."
+        |counted| counted.connections_current),
+];
+
+/// Ours, by shard.
+pub(super) static OURS: &[Rows] = &[
+    plain!(Counter "ringtail_received_bytes_total" "Bytes read from sockets."
+        |counted| counted.received_bytes),
+    plain!(Counter "ringtail_batches_accepted_total" "Batches taken into the log."
+        |counted| counted.batches_accepted),
+    Rows {
+        name: "ringtail_batches_refused_total",
+        family: Family::Counter,
+        help: "Batches answered with an error: not decodable, not allowed, or not writable.",
+        samples: &[
+            Row {
+                labels: &[("reason", "serde")],
+                read: |counted| counted.batches_refused_serde,
+            },
+            Row {
+                labels: &[("reason", "policy")],
+                read: |counted| counted.batches_refused_policy,
+            },
+            Row {
+                labels: &[("reason", "log")],
+                read: |counted| counted.batches_refused_log,
+            },
+        ],
+    },
+    plain!(Counter "ringtail_events_accepted_total" "Events taken into the log."
+        |counted| counted.events_accepted),
+    plain!(Counter "ringtail_events_accepted_bytes_total" "Payload bytes taken into the log."
+        |counted| counted.events_accepted_bytes),
+    plain!(Counter "ringtail_events_durable_total" "Events on stable storage."
+        |counted| counted.events_durable),
+    plain!(Counter "ringtail_events_durable_bytes_total" "Payload bytes on stable storage."
+        |counted| counted.events_durable_bytes),
+    plain!(Counter "ringtail_events_lost_after_receipt_total"
+        "Events answered on receipt (EVENT_ACK=0) that never became durable."
+        |counted| counted.events_lost_after_receipt),
+    plain!(Counter "ringtail_commits_total" "Writes of the journal."
+        |counted| counted.commits),
+    plain!(Counter "ringtail_committed_bytes_total" "Bytes written to the journal."
+        |counted| counted.committed_bytes),
+    plain!(Gauge "ringtail_connections_current" "Connections open now."
+        |counted| counted.connections_current),
+    plain!(Gauge "ringtail_in_flight_bytes" "Bytes of batches accepted and not yet answered."
+        |counted| counted.in_flight_bytes),
+    plain!(Counter "ringtail_reads_paused_total"
+        "Times that reading stopped because too much was in flight."
+        |counted| counted.reads_paused),
+    plain!(Gauge "ringtail_segments" "Log files in use."
+        |counted| counted.segments),
+    plain!(Counter "ringtail_segments_recycled_total" "Log files used again."
+        |counted| counted.segments_recycled),
+    plain!(Gauge "ringtail_store_bytes" "What the shard's journals take on one volume."
+        |counted| counted.store_bytes),
+];
