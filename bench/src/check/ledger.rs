@@ -1,0 +1,226 @@
+//! What the records say was sent and answered, and which of it was found.
+//!
+//! Always: a batch is known from the moment it was about to be sent; batches of a connection are
+//! numbered from 1 without a gap.
+
+use std::collections::HashMap;
+
+use thiserror::Error;
+
+use super::{Account, FAULTS_TOLD_MAX, shelf::ShelfId};
+use crate::{
+    payload::Label,
+    record::{Line, RunLine},
+};
+
+/// A line speaks of a run or a batch that no line before it opened; the record is not whole.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("a line stands before the line it follows from: {line:?}")]
+pub(super) struct UnopenedRun {
+    line: Line,
+}
+
+/// What one stored event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    Sound,
+    Invented,
+    Altered,
+    Misrouted,
+    Duplicated,
+    OutOfOrder,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Answered {
+    #[default]
+    No,
+    Acknowledged,
+    Refused,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    /// One for each batch, the first first.
+    answers: Vec<Answered>,
+    /// One bit for each event of each batch, set when it was found.
+    found: Vec<u64>,
+    /// The last event found on each shelf.
+    last: HashMap<ShelfId, (u64, u32)>,
+}
+
+#[derive(Debug)]
+struct Run {
+    line: RunLine,
+    connections: HashMap<u32, Connection>,
+    /// The topic of each type, once seen.
+    topics: HashMap<u32, u32>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    runs: HashMap<u64, Run>,
+}
+
+impl Ledger {
+    /// Takes one line of a record in; `open` is the run that the record's lines speak of.
+    pub(super) fn note(&mut self, open: &mut Option<u64>, line: Line) -> Result<(), UnopenedRun> {
+        let unopened = || UnopenedRun { line };
+        if let Line::Run(run) = line {
+            *open = Some(run.run);
+            self.runs.entry(run.run).or_insert_with(|| Run::new(run));
+            return Ok(());
+        }
+        let number = (*open).ok_or_else(unopened)?;
+        let run = self.runs.get_mut(&number).ok_or_else(unopened)?;
+        run.note(line).ok_or_else(unopened)
+    }
+
+    /// Says what a stored event is, and marks it as found.
+    pub(super) fn find(&mut self, shelf: ShelfId, event: &[u8]) -> Finding {
+        let label = Label::read(event);
+        let known = label.and_then(|label| Some((label, self.runs.get_mut(&label.run)?)));
+        match known {
+            Some((label, run)) => run.find(shelf, label, event),
+            None => Finding::Invented,
+        }
+    }
+
+    /// Counts batches once the whole log was read.
+    pub(super) fn settle(&self, account: &mut Account, faults: &mut Vec<String>) {
+        account.runs = self.runs.len();
+        for run in self.runs.values() {
+            for (number, connection) in &run.connections {
+                for batch in 1..=connection.answers.len() as u64 {
+                    let fault = connection.settle(batch, run.line.events, account);
+                    if let Some(fault) = fault.filter(|_| faults.len() < FAULTS_TOLD_MAX) {
+                        let run = run.line.run;
+                        faults.push(format!(
+                            "run {run:016x} connection {number} batch {batch}: {fault}"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Run {
+    fn new(line: RunLine) -> Self {
+        Self {
+            line,
+            connections: HashMap::new(),
+            topics: HashMap::new(),
+        }
+    }
+
+    fn note(&mut self, line: Line) -> Option<()> {
+        match line {
+            Line::Run(_) => None,
+            Line::Sent { connection, batch } => {
+                let connection = self.connections.entry(connection).or_default();
+                connection.send(batch, self.line.events)
+            }
+            Line::Acknowledged { connection, batch } => {
+                self.answer(connection, batch, Answered::Acknowledged)
+            }
+            Line::Refused { connection, batch } => {
+                self.answer(connection, batch, Answered::Refused)
+            }
+        }
+    }
+
+    fn answer(&mut self, connection: u32, batch: u64, answered: Answered) -> Option<()> {
+        let answers = &mut self.connections.get_mut(&connection)?.answers;
+        *answers.get_mut(batch as usize - 1)? = answered;
+        Some(())
+    }
+
+    fn find(&mut self, shelf: ShelfId, label: Label, event: &[u8]) -> Finding {
+        let line = self.line;
+        let Some(connection) = self.connections.get_mut(&label.connection) else {
+            return Finding::Invented;
+        };
+        if !connection.knows(label.batch) || line.events <= label.index {
+            return Finding::Invented;
+        }
+        if !label.made(event, line.event_bytes) {
+            return Finding::Altered;
+        }
+        if !connection.mark(label, line.events) {
+            return Finding::Duplicated;
+        }
+        let kind = label.index % line.types;
+        if *self.topics.entry(kind).or_insert(shelf.topic) != shelf.topic {
+            return Finding::Misrouted;
+        }
+        connection.follow(shelf, label)
+    }
+}
+
+impl Connection {
+    fn send(&mut self, batch: u64, events: u32) -> Option<()> {
+        if batch != self.answers.len() as u64 + 1 {
+            return None;
+        }
+        self.answers.push(Answered::No);
+        let bits = self.answers.len() * events as usize;
+        self.found.resize(bits.div_ceil(64), 0);
+        Some(())
+    }
+
+    fn knows(&self, batch: u64) -> bool {
+        (1..=self.answers.len() as u64).contains(&batch)
+    }
+
+    /// `false` when the event was found before.
+    fn mark(&mut self, label: Label, events: u32) -> bool {
+        let (word, bit) = place(label.batch, label.index, events);
+        let is_new = self.found[word] & bit == 0;
+        self.found[word] |= bit;
+        is_new
+    }
+
+    /// Whether the event stands behind the one that was found before it on its shelf.
+    fn follow(&mut self, shelf: ShelfId, label: Label) -> Finding {
+        let here = (label.batch, label.index);
+        let last = self.last.insert(shelf, here);
+        if last.is_some_and(|last| here < last) {
+            Finding::OutOfOrder
+        } else {
+            Finding::Sound
+        }
+    }
+
+    /// Counts one batch; says what is wrong with it.
+    fn settle(&self, batch: u64, events: u32, account: &mut Account) -> Option<String> {
+        let is_found = |index: &u32| {
+            let (word, bit) = place(batch, *index, events);
+            self.found[word] & bit != 0
+        };
+        let found = (0..events).filter(is_found).count() as u32;
+        let answered = self.answers[batch as usize - 1];
+        let is_whole = found == events;
+        account.sent += 1;
+        account.acknowledged += u64::from(answered == Answered::Acknowledged);
+        account.refused += u64::from(answered == Answered::Refused);
+        account.stored += u64::from(is_whole);
+        if answered == Answered::Acknowledged && !is_whole {
+            account.missing += 1;
+            return Some(format!(
+                "acknowledged, and {found} of {events} events are there"
+            ));
+        }
+        if found != 0 && !is_whole {
+            account.torn += 1;
+            return Some(format!("torn: {found} of {events} events are there"));
+        }
+        None
+    }
+}
+
+/// Where an event's bit is.
+fn place(batch: u64, index: u32, events: u32) -> (usize, u64) {
+    let bit = (batch as usize - 1) * events as usize + index as usize;
+    (bit / 64, 1 << (bit % 64))
+}

@@ -1,0 +1,244 @@
+//! Each rule broken once, and seen.
+
+use super::*;
+use crate::{
+    payload::Label,
+    record::{Line, RunLine},
+};
+
+const RUN: RunLine = RunLine {
+    run: 0xfeed,
+    events: 4,
+    event_bytes: 40,
+    types: 2,
+};
+
+/// One stored event: topic, batch, index. Offsets are given in order.
+type Row = (&'static str, u64, u32);
+
+/// Two batches acknowledged, a third only sent; events of type 0 and 1 in two topics.
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::default();
+    let connection = 5;
+    let mut open = None;
+    let mut lines = vec![Line::Run(RUN)];
+    lines.extend((1..=3).map(|batch| Line::Sent { connection, batch }));
+    lines.extend((1..=2).map(|batch| Line::Acknowledged { connection, batch }));
+    for line in lines {
+        ledger.note(&mut open, line).unwrap();
+    }
+    ledger
+}
+
+fn two_batches() -> Vec<Row> {
+    vec![
+        ("even", 1, 0),
+        ("even", 1, 2),
+        ("odd", 1, 1),
+        ("odd", 1, 3),
+        ("even", 2, 0),
+        ("even", 2, 2),
+        ("odd", 2, 1),
+        ("odd", 2, 3),
+    ]
+}
+
+fn event(batch: u64, index: u32) -> Vec<u8> {
+    let label = Label {
+        run: RUN.run,
+        connection: 5,
+        batch,
+        index,
+    };
+    let mut event = Vec::new();
+    label.write(RUN.event_bytes, &mut event);
+    event
+}
+
+fn line(topic: &str, offset: u64, event: &[u8]) -> String {
+    let value = STANDARD.encode(event);
+    format!(
+        "{{\"topic\":\"{topic}\",\"partition\":1,\"offset\":{offset},\
+         \"timestamp_ms\":1,\"value_base64\":\"{value}\"}}\n"
+    )
+}
+
+fn log(rows: &[Row]) -> String {
+    let mut next = std::collections::HashMap::new();
+    let lines = rows.iter().map(|(topic, batch, index)| {
+        let offset = next.entry(*topic).or_insert(0);
+        *offset += 1;
+        line(topic, *offset - 1, &event(*batch, *index))
+    });
+    lines.collect()
+}
+
+fn check(log: &str) -> (Account, Vec<String>) {
+    let mut faults = Vec::new();
+    let account = compare(ledger(), log.as_bytes(), &mut faults).unwrap();
+    assert_eq!(account.is_clean(), faults.is_empty());
+    (account, faults)
+}
+
+/// What a log of two whole batches gives, which each test changes in one place.
+fn clean() -> Account {
+    Account {
+        runs: 1,
+        sent: 3,
+        acknowledged: 2,
+        stored: 2,
+        stored_events: 8,
+        ..Account::default()
+    }
+}
+
+#[test]
+fn a_log_with_all_that_was_acknowledged_is_clean() {
+    assert_eq!(check(&log(&two_batches())).0, clean());
+}
+
+#[test]
+fn an_unanswered_batch_may_be_there_whole() {
+    let mut rows = two_batches();
+    rows.extend([("even", 3, 0), ("even", 3, 2), ("odd", 3, 1), ("odd", 3, 3)]);
+    let expected = Account {
+        stored: 3,
+        stored_events: 12,
+        ..clean()
+    };
+    assert_eq!(check(&log(&rows)).0, expected);
+}
+
+#[test]
+fn a_missing_event_of_an_acknowledged_batch_is_seen() {
+    let mut rows = two_batches();
+    rows.pop();
+    let expected = Account {
+        stored: 1,
+        stored_events: 7,
+        missing: 1,
+        ..clean()
+    };
+    assert_eq!(check(&log(&rows)).0, expected);
+}
+
+#[test]
+fn an_empty_log_misses_everything_that_was_acknowledged() {
+    let expected = Account {
+        stored: 0,
+        stored_events: 0,
+        missing: 2,
+        ..clean()
+    };
+    assert_eq!(check("").0, expected);
+}
+
+#[test]
+fn a_torn_batch_is_seen() {
+    let mut rows = two_batches();
+    rows.push(("odd", 3, 1));
+    let expected = Account {
+        stored_events: 9,
+        torn: 1,
+        ..clean()
+    };
+    let (account, faults) = check(&log(&rows));
+    assert_eq!(account, expected);
+    assert!(faults[0].contains("batch 3: torn: 1 of 4"), "{faults:?}");
+}
+
+#[test]
+fn a_duplicated_event_is_seen() {
+    let mut rows = two_batches();
+    rows.push(("odd", 2, 3));
+    let expected = Account {
+        stored_events: 9,
+        duplicated_events: 1,
+        ..clean()
+    };
+    assert_eq!(check(&log(&rows)).0, expected);
+}
+
+#[test]
+fn batches_out_of_order_are_seen() {
+    let mut rows = two_batches();
+    rows.swap(1, 4);
+    let (account, _) = check(&log(&rows));
+    assert_eq!((account.out_of_order_events, account.missing), (1, 0));
+}
+
+#[test]
+fn events_out_of_order_within_a_batch_are_seen() {
+    let mut rows = two_batches();
+    rows.swap(2, 3);
+    assert_eq!(check(&log(&rows)).0.out_of_order_events, 1);
+}
+
+#[test]
+fn invented_events_are_seen() {
+    let unsent = event(4, 0);
+    let beyond = event(1, 4);
+    let foreign = vec![7; RUN.event_bytes];
+    let short = vec![7; 3];
+    for stranger in [unsent, beyond, foreign, short] {
+        let log = log(&two_batches()) + &line("even", 4, &stranger);
+        let expected = Account {
+            stored_events: 9,
+            invented_events: 1,
+            ..clean()
+        };
+        assert_eq!(check(&log).0, expected);
+    }
+}
+
+#[test]
+fn an_altered_event_is_seen_and_its_batch_missed() {
+    let mut changed = event(2, 3);
+    changed[30] ^= 1;
+    let rows = two_batches();
+    let log = log(&rows[..7]) + &line("odd", 3, &changed);
+    let expected = Account {
+        stored: 1,
+        missing: 1,
+        altered_events: 1,
+        ..clean()
+    };
+    assert_eq!(check(&log).0, expected);
+}
+
+#[test]
+fn an_event_in_the_topic_of_another_type_is_seen() {
+    let mut rows = two_batches();
+    rows[7].0 = "even";
+    assert_eq!(check(&log(&rows)).0.misrouted_events, 1);
+}
+
+#[test]
+fn a_gap_and_a_double_in_the_offsets_are_seen() {
+    let rows = two_batches();
+    let gap = log(&rows[..7]) + &line("odd", 4, &event(2, 3));
+    assert_eq!(check(&gap).0.offset_gaps, 1);
+    let double = log(&rows[..7]) + &line("odd", 2, &event(2, 3));
+    assert_eq!(check(&double).0.offset_doubles, 1);
+    let late = line("late", 1, &event(1, 0));
+    assert_eq!(check(&late).0.offset_gaps, 1);
+}
+
+#[test]
+fn a_line_that_is_no_record_stops_the_check() {
+    let error = compare(ledger(), &b"{}\n"[..], &mut Vec::new()).unwrap_err();
+    assert_eq!(error.to_string(), "line 1 of the log cannot be read: {}");
+}
+
+#[test]
+fn an_answer_to_nothing_makes_a_record_unreadable() {
+    let mut ledger = Ledger::default();
+    let answer = Line::Acknowledged {
+        connection: 1,
+        batch: 1,
+    };
+    assert!(ledger.note(&mut None, answer).is_err());
+    let mut open = None;
+    ledger.note(&mut open, Line::Run(RUN)).unwrap();
+    assert!(ledger.note(&mut open, answer).is_err());
+}

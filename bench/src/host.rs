@@ -1,0 +1,108 @@
+//! What this machine is, and the limits and clocks of this process.
+//!
+//! The one place of the driver that reads clocks.
+
+use std::{
+    fs, io,
+    process::Command,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::{
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{CpuSet, sched_setaffinity},
+    time::{ClockId, clock_gettime},
+};
+use serde::Serialize;
+
+/// Where a result was measured: without it the figures say nothing.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Host {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
+    /// The commit of the checkout that the driver was started in.
+    pub(crate) commit: String,
+    pub(crate) command: String,
+    pub(crate) unix_seconds: u64,
+}
+
+impl Host {
+    pub(crate) fn here() -> Self {
+        let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let models = || cpus.lines().filter(|line| line.starts_with("model name"));
+        let model = models().next().and_then(|line| line.split_once(": "));
+        let uname = rustix::system::uname();
+        Self {
+            cpu: model.map_or("unknown", |(_, name)| name).to_owned(),
+            cores: models().count(),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            commit: commit(),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            unix_seconds: unix_time().as_secs(),
+        }
+    }
+}
+
+fn commit() -> String {
+    let git = Command::new("git")
+        .args(["describe", "--always", "--dirty"])
+        .output();
+    match git {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the driver's one clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the driver's one calendar")]
+pub(crate) fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// A number that no other run is likely to have.
+pub(crate) fn run_number() -> u64 {
+    let time = unix_time().as_nanos() as u64;
+    time.rotate_left(20) ^ u64::from(std::process::id())
+}
+
+/// Processor time of the calling thread, user and system.
+pub(crate) fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Binds the calling thread to one core.
+pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+    if CpuSet::MAX_CPU <= cpu {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Raises the limit of open files to `files`, if it is lower.
+pub(crate) fn allow_open_files(files: u64) -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| files <= current) {
+        return Ok(());
+    }
+    let maximum = limit.maximum.map(|maximum| maximum.max(files));
+    let raised = Rlimit {
+        current: Some(files),
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).map_err(|error| {
+        let text = format!("{files} open files are not allowed here (ulimit -n): {error}");
+        io::Error::new(error.kind(), text)
+    })
+}
