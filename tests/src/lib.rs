@@ -1,0 +1,28 @@
+//! # What the promises share
+//!
+//! Every file in `tests/` beside this folder is named after a promise and keeps it against the
+//! running program, from outside: no line of the engine is linked in here.
+//!
+//! | module    | for                                                              |
+//! |-----------|------------------------------------------------------------------|
+//! | `program` | finding what was built, running it with a bound on its time      |
+//! | `scratch` | a folder on a real disk that goes when the test passes           |
+//! | `server`  | `ringtail serve` on free ports: started, killed, drained         |
+//! | `http`    | requests over a plain socket                                     |
+//! | `client`  | a WebSocket client that numbers what it sends                    |
+//! | `journal` | `ringtail log cat`, `verify`, `topics`                           |
+//! | `device`  | a disk of our own, and the kernel's count of its flushes         |
+//! | `metrics` | the metrics page, read                                           |
+//! | `tidy`    | the sources, read as text                                        |
+//! | `wait`    | the only place that sleeps: to look again, never to assert       |
+
+pub mod client;
+pub mod device;
+pub mod http;
+pub mod journal;
+pub mod metrics;
+pub mod program;
+pub mod scratch;
+pub mod server;
+pub mod tidy;
+pub mod wait;
