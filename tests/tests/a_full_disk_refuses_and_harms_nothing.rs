@@ -1,7 +1,7 @@
 //! A full disk: events are refused with a reason, `/readyz` says no, and what was acknowledged
 //! stays.
 
-use ringtail_tests::client::{payload, request_json};
+use ringtail_tests::client::{Client, Heard, payload, request_json};
 use ringtail_tests::device::OwnDisk;
 use ringtail_tests::http::Http;
 use ringtail_tests::journal;
@@ -61,6 +61,47 @@ fn assert_all_there(stored: Vec<Vec<u8>>, accepted: usize) {
             "an event is not what was sent"
         );
     }
+}
+
+/// Requests that one connection keeps outstanding while the disk fills.
+const OUTSTANDING: usize = 128;
+/// Their events are small, so that many requests wait for one commit.
+const ROW_EVENT_BYTES: usize = 2_000;
+/// Refusals after which the disk is surely full.
+const REFUSALS: usize = 3 * OUTSTANDING;
+
+#[test]
+fn refusals_keep_the_order_of_requests() {
+    let scratch = Scratch::new("full-row");
+    let disk = OwnDisk::new(&scratch, DISK_BYTES).expect("root, or sudo, and loop devices");
+    let store = disk.path().join("store");
+    let server = Setup::new(&scratch).volume(&store).start();
+    let mut client = Client::connect(server.port, "device");
+    let (mut sent, mut heard, mut refused) = (0, 0, 0);
+    while refused < REFUSALS {
+        assert!(
+            heard < REQUESTS_MAX * EVENT_BYTES / ROW_EVENT_BYTES,
+            "the disk does not fill"
+        );
+        while sent < heard + OUTSTANDING {
+            let events: Vec<_> = (0..EVENTS)
+                .map(|index| payload(0, sent, index, ROW_EVENT_BYTES))
+                .collect();
+            assert!(client.send(&sent.to_string(), "row", &events));
+            sent += 1;
+        }
+        match client.hear() {
+            Heard::Answer(answer) => {
+                assert_eq!(answer.guid(), heard.to_string(), "answers out of order");
+                refused += usize::from(!answer.is_success());
+            }
+            Heard::Closed(code) => panic!("closed with {code:?}"),
+            Heard::Gone(why) => panic!("the connection ended: {why}"),
+        }
+        heard += 1;
+    }
+    server.kill();
+    journal::verify(&store);
 }
 
 #[test]

@@ -247,6 +247,11 @@ impl Core {
                 return Stop::Failed(reason);
             }
         }
+        if ASKED_MAX <= work.asked.len() {
+            // Refusals whose requests have gone must not keep others from asking.
+            work.asked
+                .retain(|_, asked| matches!(asked, Asked::Pending));
+        }
         let mut kinds = Vec::new();
         for kind in work.missing.drain(..) {
             if work.asked.len() < ASKED_MAX && !work.asked.contains_key(&kind) {

@@ -24,7 +24,25 @@ pub(super) struct Waiter {
 
 struct Refusal {
     reason: Box<str>,
-    decodable: bool,
+    kind: Kind,
+}
+
+/// What a refused request is told, beside the reason.
+#[derive(Clone, Copy)]
+enum Kind {
+    Undecodable,
+    Refused,
+    Failed,
+}
+
+impl Kind {
+    fn verdict(self, reason: &str) -> Verdict<'_> {
+        match self {
+            Self::Undecodable => Verdict::Undecodable(reason),
+            Self::Refused => Verdict::Refused(reason),
+            Self::Failed => Verdict::Failed(reason),
+        }
+    }
 }
 
 impl Core {
@@ -93,28 +111,23 @@ impl Core {
         let encoding = arrival.encoding;
         let source = work.batch.source(arrival.message);
         let guid = std::str::from_utf8(work.batch.guid.of(source)).unwrap_or_default();
-        let (guid, reason, decodable) = match &stop {
+        let (guid, reason, kind) = match &stop {
             Stop::Undecodable { reason, guid } => {
                 counters.batches_refused_serde += 1;
-                (guid.as_str(), reason.as_str(), false)
+                (guid.as_str(), reason.as_str(), Kind::Undecodable)
             }
             Stop::Refused(reason) => {
                 counters.batches_refused_policy += 1;
-                (guid, reason.as_str(), true)
+                (guid, reason.as_str(), Kind::Refused)
             }
             Stop::Failed(reason) => {
                 counters.batches_refused_log += 1;
-                return give(&to, encoding, guid, Verdict::Failed(reason), (now, false));
+                (guid, &**reason, Kind::Failed)
             }
             Stop::Wait(_) => unreachable!("a wait is not a refusal"),
         };
         if is_free(&to) {
-            let verdict = if decodable {
-                Verdict::Refused(reason)
-            } else {
-                Verdict::Undecodable(reason)
-            };
-            return give(&to, encoding, guid, verdict, (now, false));
+            return give(&to, encoding, guid, kind.verdict(reason), (now, false));
         }
         if let To::Socket(outbox) = &to {
             outbox.expect_answer();
@@ -131,7 +144,7 @@ impl Core {
                 events: 0,
                 refusal: Some(Box::new(Refusal {
                     reason: reason.into(),
-                    decodable,
+                    kind,
                 })),
             },
         );
@@ -145,8 +158,7 @@ impl Core {
         while let Some(waiter) = work.ledger.pop(upto) {
             work.in_flight_bytes -= waiter.bytes as usize;
             let verdict = match (&waiter.refusal, failure) {
-                (Some(refusal), _) if refusal.decodable => Verdict::Refused(&refusal.reason),
-                (Some(refusal), _) => Verdict::Undecodable(&refusal.reason),
+                (Some(refusal), _) => refusal.kind.verdict(&refusal.reason),
                 (None, None) => Verdict::Accepted,
                 (None, Some(reason)) => Verdict::Failed(reason),
             };
@@ -157,6 +169,8 @@ impl Core {
                         .durable_us
                         .saturating_record(now.since(waiter.received));
                 }
+                // It was counted when it came.
+                Verdict::Failed(_) if waiter.refusal.is_some() => {}
                 Verdict::Failed(_) if waiter.to.is_none() => {
                     counters.events_lost_after_receipt += u64::from(waiter.events);
                 }
