@@ -4,10 +4,10 @@
 //!          that the kernel only offers blocking: rename, unlink, listing a folder.
 //! Always:  a panic on an executor's thread ends the process: a shard is never lost in silence.
 //!          An executor with a task to run does not sleep for longer than some
-//!          milliseconds (see [`beat`](super::beat)).
+//!          milliseconds (see [`first_task`] and [`beat`]).
 //! Cancel:  dropping a [`Task`] cancels it at its next await; [`Task::detach`] lets it run.
 
-use super::{Error, beat, host, io_error};
+use super::{Error, beat, first_task, host, io_error};
 use crossbeam::channel::{RecvError, bounded};
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use std::ffi::CString;
@@ -107,7 +107,7 @@ where
             }
         };
         let _starter_waits = tell.send(Ok(()));
-        let result = executor.run(async move {
+        let result = first_task::run(&executor, async move {
             let _until_the_end = spawn_local(beat::look_again());
             settle_helper(&plan).await;
             body().await
@@ -135,7 +135,7 @@ where
 /// Runs `body` on an executor on the calling thread, for programs that do one thing and end.
 pub fn block_on<Fut: Future>(plan: &Plan, body: Fut) -> Result<Fut::Output, Error> {
     let executor = make(plan)?;
-    Ok(executor.run(async move {
+    Ok(first_task::run(&executor, async move {
         let _until_the_end = spawn_local(beat::look_again());
         settle_helper(plan).await;
         body.await

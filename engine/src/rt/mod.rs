@@ -8,6 +8,7 @@
 //! | `host`     | what this machine allows: rings, CPUs, limits; and what to change         |
 //! | `executor` | a pinned thread that runs tasks; a panic on it ends the process           |
 //! | `beat`     | keeps an executor from sleeping with tasks to run                         |
+//! | `first_task` | keeps it from sleeping before its first                                  |
 //! | `file`     | direct-I/O files on one volume                                            |
 //! | `volume`   | the guard and the self-test that run before a volume is used              |
 //! | `stream`   | TCP: listen, accept, receive without a parked buffer, send                |
@@ -25,6 +26,7 @@
 mod beat;
 pub mod executor;
 pub mod file;
+mod first_task;
 pub mod host;
 pub mod hyper;
 pub mod mailbox;
