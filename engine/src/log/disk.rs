@@ -2,15 +2,19 @@
 //!
 //! Paths are relative to one volume. Positions and lengths are multiples of a block.
 
-use crate::rt::file::{Buffer, File, Volume};
+use crate::rt::file::{Buffer, File, Frozen, Volume};
 use std::io;
 
 pub trait Disk: Clone + 'static {
     type File: 'static;
     type Buffer: AsRef<[u8]> + AsMut<[u8]> + 'static;
+    /// Bytes that will not change any more. Cheap to clone, so that several disks can write the same.
+    type Frozen: Clone + 'static;
 
     /// A buffer that this disk writes without copying; its contents are arbitrary.
     fn buffer(&self, bytes: usize) -> Self::Buffer;
+    /// The first `bytes` of `buffer`, to be written.
+    fn freeze(&self, buffer: Self::Buffer, bytes: usize) -> Self::Frozen;
 
     /// Names of the entries of `folder`; an absent folder has none.
     fn list(&self, folder: &str) -> impl Future<Output = io::Result<Vec<String>>>;
@@ -27,14 +31,12 @@ pub trait Disk: Clone + 'static {
     fn open(&self, path: &str) -> impl Future<Output = io::Result<Self::File>>;
     fn size(&self, file: &Self::File) -> impl Future<Output = io::Result<u64>>;
 
-    /// Writes the first `bytes` of `buffer` at `position`. It is durable only after [`Disk::flush`].
-    /// Gives up the buffer.
+    /// Writes `bytes` at `position`. They are durable only after [`Disk::flush`].
     fn write(
         &self,
         file: &Self::File,
         position: u64,
-        buffer: Self::Buffer,
-        bytes: usize,
+        bytes: Self::Frozen,
     ) -> impl Future<Output = io::Result<()>>;
 
     /// As `write` and `flush` together: durable when it resolves.
@@ -42,8 +44,7 @@ pub trait Disk: Clone + 'static {
         &self,
         file: &Self::File,
         position: u64,
-        buffer: Self::Buffer,
-        bytes: usize,
+        bytes: Self::Frozen,
     ) -> impl Future<Output = io::Result<()>>;
 
     /// Reads up to `bytes` at `position`; less only at the end of the file.
@@ -54,6 +55,23 @@ pub trait Disk: Clone + 'static {
         bytes: usize,
     ) -> impl Future<Output = io::Result<Self::Buffer>>;
 
+    /// How many copies there are of what was written. They should be the same, but a copy may have decayed.
+    fn copies(&self) -> usize {
+        1
+    }
+
+    /// As [`Disk::read`], from the copy of this number, which is below [`Disk::copies`].
+    fn read_copy(
+        &self,
+        copy: usize,
+        file: &Self::File,
+        position: u64,
+        bytes: usize,
+    ) -> impl Future<Output = io::Result<Self::Buffer>> {
+        debug_assert!(copy < self.copies());
+        self.read(file, position, bytes)
+    }
+
     /// Makes every write to `file` that has resolved durable. An error is final for the volume.
     fn flush(&self, file: &Self::File) -> impl Future<Output = io::Result<()>>;
     fn close(&self, file: Self::File) -> impl Future<Output = io::Result<()>>;
@@ -63,9 +81,14 @@ pub trait Disk: Clone + 'static {
 impl Disk for Volume {
     type File = File;
     type Buffer = Buffer;
+    type Frozen = Frozen;
 
     fn buffer(&self, bytes: usize) -> Buffer {
         self.buffer(bytes)
+    }
+
+    fn freeze(&self, buffer: Buffer, bytes: usize) -> Frozen {
+        buffer.freeze(bytes)
     }
 
     async fn list(&self, folder: &str) -> io::Result<Vec<String>> {
@@ -100,24 +123,12 @@ impl Disk for Volume {
         self.size(file).await
     }
 
-    async fn write(
-        &self,
-        file: &File,
-        position: u64,
-        buffer: Buffer,
-        bytes: usize,
-    ) -> io::Result<()> {
-        self.write(file, position, buffer, bytes).await
+    async fn write(&self, file: &File, position: u64, bytes: Frozen) -> io::Result<()> {
+        self.write(file, position, bytes).await
     }
 
-    async fn write_durable(
-        &self,
-        file: &File,
-        position: u64,
-        buffer: Buffer,
-        bytes: usize,
-    ) -> io::Result<()> {
-        self.write_durable(file, position, buffer, bytes).await
+    async fn write_durable(&self, file: &File, position: u64, bytes: Frozen) -> io::Result<()> {
+        self.write_durable(file, position, bytes).await
     }
 
     async fn read(&self, file: &File, position: u64, bytes: usize) -> io::Result<Buffer> {

@@ -217,10 +217,16 @@ impl SimulatedDisk {
 impl Disk for SimulatedDisk {
     type File = File;
     type Buffer = Vec<u8>;
+    type Frozen = Rc<Vec<u8>>;
 
     fn buffer(&self, bytes: usize) -> Vec<u8> {
         // Arbitrary contents, so that who forgets to write them is found out.
         vec![0xa5; bytes]
+    }
+
+    fn freeze(&self, mut buffer: Vec<u8>, bytes: usize) -> Rc<Vec<u8>> {
+        buffer.truncate(bytes);
+        Rc::new(buffer)
     }
 
     async fn list(&self, folder: &str) -> io::Result<Vec<String>> {
@@ -273,15 +279,8 @@ impl Disk for SimulatedDisk {
             .await
     }
 
-    async fn write(
-        &self,
-        file: &File,
-        position: u64,
-        mut buffer: Vec<u8>,
-        bytes: usize,
-    ) -> io::Result<()> {
-        buffer.truncate(bytes);
-        self.write_as(Operation::Write, file, position, buffer)
+    async fn write(&self, file: &File, position: u64, bytes: Rc<Vec<u8>>) -> io::Result<()> {
+        self.write_as(Operation::Write, file, position, bytes.to_vec())
             .await
     }
 
@@ -289,11 +288,9 @@ impl Disk for SimulatedDisk {
         &self,
         file: &File,
         position: u64,
-        mut buffer: Vec<u8>,
-        bytes: usize,
+        bytes: Rc<Vec<u8>>,
     ) -> io::Result<()> {
-        buffer.truncate(bytes);
-        self.write_as(Operation::WriteDurable, file, position, buffer)
+        self.write_as(Operation::WriteDurable, file, position, bytes.to_vec())
             .await
     }
 

@@ -145,7 +145,9 @@ async fn write_superblock<D: Disk>(
     for copy in copies {
         let mut buffer = disk.buffer(block);
         superblock.encode(&mut buffer.as_mut()[..block]);
-        let written = disk.write(&file, copy * BLOCK_BYTES, buffer, block).await;
+        let written = disk
+            .write(&file, copy * BLOCK_BYTES, disk.freeze(buffer, block))
+            .await;
         during(written, "write the superblock")?;
         during(disk.flush(&file).await, "flush the superblock")?;
     }

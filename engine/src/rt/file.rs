@@ -81,7 +81,22 @@ impl AsMut<[u8]> for Buffer {
     }
 }
 
+/// Bytes that will not change any more, to be written to any number of files. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Frozen(Rc<glommio::io::DmaBuffer>);
+
 impl Buffer {
+    /// The first `bytes` of the buffer, to be written.
+    ///
+    /// # Panics
+    /// When it has fewer.
+    pub fn freeze(self, bytes: usize) -> Frozen {
+        let mut own = self.into_own();
+        assert!(0 < bytes && bytes <= own.len());
+        own.trim_to_size(bytes);
+        Frozen(Rc::new(own))
+    }
+
     fn into_own(self) -> glommio::io::DmaBuffer {
         match self.0 {
             Memory::Own(buffer) => buffer,
@@ -203,36 +218,22 @@ impl Volume {
         file.file.file_size().await.map_err(io_error)
     }
 
-    /// Writes the first `bytes` of `buffer` at `position`. Durable after [`Volume::flush`].
-    pub async fn write(
-        &self,
-        file: &File,
-        position: u64,
-        buffer: Buffer,
-        bytes: usize,
-    ) -> io::Result<()> {
-        let mut buffer = buffer.into_own();
-        assert!(bytes <= buffer.len() && bytes > 0 && on_border(position, bytes));
-        buffer.trim_to_size(bytes);
-        let buffer = Rc::new(buffer);
-        let whole = Rc::clone(&buffer);
+    /// Writes `bytes` at `position`. Durable after [`Volume::flush`].
+    pub async fn write(&self, file: &File, position: u64, bytes: Frozen) -> io::Result<()> {
+        let Frozen(bytes) = bytes;
+        assert!(on_border(position, bytes.len()));
+        let whole = Rc::clone(&bytes);
         let written = file.file.write_rc_at(whole, position).await;
         let written = written.map_err(io_error)?;
-        if written == bytes {
+        if written == bytes.len() {
             return Ok(());
         }
-        self.write_rest(file, position, &buffer, written).await
+        self.write_rest(file, position, &bytes, written).await
     }
 
     /// As [`Volume::write`] and [`Volume::flush`] together.
-    pub async fn write_durable(
-        &self,
-        file: &File,
-        position: u64,
-        buffer: Buffer,
-        bytes: usize,
-    ) -> io::Result<()> {
-        self.write(file, position, buffer, bytes).await?;
+    pub async fn write_durable(&self, file: &File, position: u64, bytes: Frozen) -> io::Result<()> {
+        self.write(file, position, bytes).await?;
         if file.write_through {
             return Ok(());
         }

@@ -78,14 +78,14 @@ impl Volume {
         let filled = |bytes: usize, with: u8| {
             let mut buffer = self.buffer(bytes);
             buffer.as_mut().fill(with);
-            buffer
+            buffer.freeze(bytes)
         };
-        let both = self.write(file, 0, filled(2 * BLOCK, 0xa5), 2 * BLOCK);
+        let both = self.write(file, 0, filled(2 * BLOCK, 0xa5));
         both.await.map_err(at("writing"))?;
         let read = self.read(file, 0, 2 * BLOCK);
         let read = read.await.map_err(at("reading back"))?;
         expect(&read, &[0xa5, 0xa5]).map_err(at("reading back"))?;
-        let second = self.write_durable(file, BLOCK_BYTES, filled(BLOCK, 0x5a), BLOCK);
+        let second = self.write_durable(file, BLOCK_BYTES, filled(BLOCK, 0x5a));
         second.await.map_err(at("overwriting durably"))?;
         let read = self.read(file, 0, 4 * BLOCK);
         let read = read.await.map_err(at("reading an overwritten block"))?;
@@ -197,7 +197,7 @@ mod tests {
             let write = |part: u64| {
                 let bytes = 64 << 10;
                 let at = part * bytes as u64;
-                volume.write_durable(&file, at, patterned(&volume, bytes), bytes)
+                volume.write_durable(&file, at, patterned(&volume, bytes).freeze(bytes))
             };
             let all = futures_util::future::try_join_all((0..8).map(write));
             all.await.unwrap();
@@ -217,7 +217,10 @@ mod tests {
             let empty = volume.read(&file, 0, BLOCK).await.unwrap();
             assert!(empty.as_ref().is_empty());
             let buffer = patterned(&volume, 8 * BLOCK);
-            volume.write(&file, 0, buffer, 3 * BLOCK).await.unwrap();
+            volume
+                .write(&file, 0, buffer.freeze(3 * BLOCK))
+                .await
+                .unwrap();
             let mut read = volume.read(&file, BLOCK_BYTES, 16 * BLOCK).await.unwrap();
             assert_eq!(read.as_ref().len(), 2 * BLOCK);
             read.as_mut()[0] = 7;
@@ -233,10 +236,13 @@ mod tests {
             let volume = Volume::prepare(&folder.0, SETTINGS).await.unwrap();
             let file = volume.create("a").await.unwrap();
             let buffer = patterned(&volume, BLOCK);
-            volume.write(&file, 0, buffer, BLOCK).await.unwrap();
+            volume.write(&file, 0, buffer.freeze(BLOCK)).await.unwrap();
             let mut read = volume.read(&file, 0, BLOCK).await.unwrap();
             read.as_mut()[1] = 99;
-            volume.write(&file, BLOCK_BYTES, read, BLOCK).await.unwrap();
+            volume
+                .write(&file, BLOCK_BYTES, read.freeze(BLOCK))
+                .await
+                .unwrap();
             let both = volume.read(&file, 0, 2 * BLOCK).await.unwrap();
             assert_eq!((both.as_ref()[1], both.as_ref()[BLOCK + 1]), (0, 99));
             volume.close(file).await.unwrap();

@@ -299,15 +299,16 @@ impl<D: Disk> Committer<D> {
             let mut block = inner.disk.buffer(HEADER_BYTES);
             open.header(&inner.settings)
                 .encode(&mut block.as_mut()[..HEADER_BYTES]);
-            block
+            inner.disk.freeze(block, HEADER_BYTES)
         });
+        let frame = inner.disk.freeze(buffer, bytes);
         let (disk, file, flush) = (inner.disk.clone(), open.file.clone(), inner.settings.flush);
         self.writes.push(Box::pin(async move {
             let result = async {
                 if let Some(header) = header {
-                    write(&disk, &file, 0, header, HEADER_BYTES, flush).await?;
+                    write(&disk, &file, 0, header, flush).await?;
                 }
-                write(&disk, &file, position, buffer, bytes, flush).await
+                write(&disk, &file, position, frame, flush).await
             };
             Done::Frame {
                 sequence,
@@ -329,14 +330,15 @@ impl<D: Disk> Committer<D> {
             let (position, bytes) = closing.seal(&inner.settings);
             let mut buffer = inner.disk.buffer(bytes.len());
             buffer.as_mut()[..bytes.len()].copy_from_slice(&bytes);
+            let footer = inner.disk.freeze(buffer, bytes.len());
             let (disk, file, flush) = (
                 inner.disk.clone(),
                 closing.file.clone(),
                 inner.settings.flush,
             );
-            let (life, length) = (closing.life, bytes.len());
+            let life = closing.life;
             self.writes.push(Box::pin(async move {
-                let result = write(&disk, &file, position, buffer, length, flush).await;
+                let result = write(&disk, &file, position, footer, flush).await;
                 Done::Sealed { life, result }
             }));
             inner.sealed.push_back(SealedSegment {
@@ -389,17 +391,16 @@ pub(super) async fn write<D: Disk>(
     disk: &D,
     file: &D::File,
     position: u64,
-    buffer: D::Buffer,
-    bytes: usize,
+    bytes: D::Frozen,
     flush: Flush,
 ) -> io::Result<()> {
     match flush {
-        Flush::WriteThrough => disk.write_durable(file, position, buffer, bytes).await,
+        Flush::WriteThrough => disk.write_durable(file, position, bytes).await,
         Flush::DataSync => {
-            disk.write(file, position, buffer, bytes).await?;
+            disk.write(file, position, bytes).await?;
             disk.flush(file).await
         }
-        Flush::Never => disk.write(file, position, buffer, bytes).await,
+        Flush::Never => disk.write(file, position, bytes).await,
     }
 }
 

@@ -199,7 +199,7 @@ impl<D: Disk> Preparer<D> {
                 self.header(Life(0))
                     .encode(&mut buffer.as_mut()[..HEADER_BYTES]);
             }
-            disk.write(file, position, buffer, bytes).await
+            disk.write(file, position, disk.freeze(buffer, bytes)).await
         });
         let written = stream::iter(writes).buffer_unordered(FILLS_IN_FLIGHT);
         written.try_for_each(|()| future::ready(Ok(()))).await?;
@@ -240,7 +240,7 @@ impl<D: Disk> Preparer<D> {
         } else {
             flush
         };
-        write(disk, &file, 0, block, HEADER_BYTES, flush).await?;
+        write(disk, &file, 0, disk.freeze(block, HEADER_BYTES), flush).await?;
         Ok(Prepared { name, file, life })
     }
 

@@ -136,9 +136,15 @@ impl PlainDisk {
 impl Disk for PlainDisk {
     type File = PlainFile;
     type Buffer = Vec<u8>;
+    type Frozen = Rc<Vec<u8>>;
 
     fn buffer(&self, bytes: usize) -> Vec<u8> {
         vec![0; bytes]
+    }
+
+    fn freeze(&self, mut buffer: Vec<u8>, bytes: usize) -> Rc<Vec<u8>> {
+        buffer.truncate(bytes);
+        Rc::new(buffer)
     }
 
     async fn list(&self, folder: &str) -> io::Result<Vec<String>> {
@@ -191,25 +197,18 @@ impl Disk for PlainDisk {
         Ok(self.handle(file)?.metadata()?.len())
     }
 
-    async fn write(
-        &self,
-        file: &PlainFile,
-        position: u64,
-        buffer: Vec<u8>,
-        bytes: usize,
-    ) -> io::Result<()> {
+    async fn write(&self, file: &PlainFile, position: u64, bytes: Rc<Vec<u8>>) -> io::Result<()> {
         self.changes()?;
-        self.handle(file)?.write_all_at(&buffer[..bytes], position)
+        self.handle(file)?.write_all_at(&bytes, position)
     }
 
     async fn write_durable(
         &self,
         file: &PlainFile,
         position: u64,
-        buffer: Vec<u8>,
-        bytes: usize,
+        bytes: Rc<Vec<u8>>,
     ) -> io::Result<()> {
-        self.write(file, position, buffer, bytes).await?;
+        self.write(file, position, bytes).await?;
         self.flush(file).await
     }
 
