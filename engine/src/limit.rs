@@ -124,6 +124,16 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 pub const ADMIN_RECORDS_DEFAULT: u32 = 100;
 pub const ADMIN_RECORDS_MAX: u32 = 10_000;
 
+/// How far a volume may be behind before it is taken out of service, in bytes of one journal.
+pub const LAG_BYTES_MIN: u64 = 16 << 20;
+pub const LAG_BYTES_MAX: u64 = 4 << 30;
+pub const LAG_BYTES_DEFAULT: u64 = 128 << 20;
+/// Rates of work in the background, in bytes per second for each journal.
+pub const BACKGROUND_RATE_MIN: u64 = 1 << 20;
+pub const BACKGROUND_RATE_MAX: u64 = 64 << 30;
+pub const REBUILD_RATE_DEFAULT: u64 = 128 << 20;
+pub const SCRUB_RATE_DEFAULT: u64 = 8 << 20;
+
 const _: () = {
     assert!(SEGMENT_BYTES_MIN.is_multiple_of(BLOCK_BYTES));
     assert!(FRAME_BYTES_MAX.is_multiple_of(BLOCK_BYTES as usize));

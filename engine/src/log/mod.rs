@@ -18,6 +18,11 @@ use std::path::PathBuf;
 pub struct Settings {
     /// Folders that each hold a copy of the store.
     pub volumes: Vec<PathBuf>,
+    pub copies: Copies,
+    /// How fast a returning volume is filled, for each journal.
+    pub rebuild_bytes_per_second: u64,
+    /// How fast sealed segments are checked again, for each journal; 0 never checks them.
+    pub scrub_bytes_per_second: u64,
     pub segment_bytes: u64,
     /// Segments kept ready ahead of the writer, beside the reserved one.
     pub segments_prepared: u32,
@@ -30,6 +35,27 @@ pub struct Settings {
     pub frame_bytes: usize,
     pub frames_in_flight: usize,
     pub flush: Flush,
+}
+
+/// How many volumes must have a commit before it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// Copies that an acknowledgement waits for; 0 for all volumes in service.
+    pub durable_volumes: u32,
+    /// With fewer in service nothing new is taken.
+    pub volumes_min: u32,
+    /// A volume this far behind, in bytes of one journal, is fenced.
+    pub lag_bytes_max: u64,
+}
+
+impl Copies {
+    /// More than half of the volumes; but one of two is enough, or the loss of either would stop the store.
+    pub fn more_than_half(volumes: u32) -> u32 {
+        match volumes {
+            0..=2 => 1,
+            more => more / 2 + 1,
+        }
+    }
 }
 
 /// What is kept of each request beside its events (`log.origin`).

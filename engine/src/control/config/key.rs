@@ -47,7 +47,7 @@ const PORT: Kind = Kind::Whole {
 use Preset::{Number, Text};
 
 /// Keys of one table of the TOML file stand together.
-pub(super) static KEYS: [Key; 27] = [
+pub(super) static KEYS: [Key; 32] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -138,6 +138,59 @@ pub(super) static KEYS: [Key; 27] = [
         kind: Kind::Folders,
         default: Text("./ringtail-data"),
         sentence: "Folders that each hold a copy of the store, on ext4 or xfs.",
+    },
+    Key {
+        name: "log.durable_volumes",
+        variables: &["RINGTAIL_LOG_DURABLE_VOLUMES"],
+        kind: Kind::Whole {
+            min: 0,
+            max: limit::VOLUMES_MAX as u64,
+        },
+        default: Number(0),
+        sentence: "Copies that an acknowledgement waits for; 0 waits for all volumes in service.",
+    },
+    Key {
+        name: "log.min_volumes",
+        variables: &["RINGTAIL_LOG_MIN_VOLUMES"],
+        kind: Kind::Whole {
+            min: 0,
+            max: limit::VOLUMES_MAX as u64,
+        },
+        default: Number(0),
+        sentence: "With fewer volumes in service new events are refused; 0 means more than half of them, and one of two.",
+    },
+    Key {
+        name: "log.lag_bytes",
+        variables: &["RINGTAIL_LOG_LAG_BYTES"],
+        kind: Kind::Size {
+            min: limit::LAG_BYTES_MIN,
+            max: limit::LAG_BYTES_MAX,
+            step: 1,
+        },
+        default: Number(limit::LAG_BYTES_DEFAULT),
+        sentence: "A volume that is this far behind the others is taken out of service; it counts for each journal.",
+    },
+    Key {
+        name: "log.rebuild_bytes_per_second",
+        variables: &["RINGTAIL_LOG_REBUILD_BYTES_PER_SECOND"],
+        kind: Kind::Size {
+            min: limit::BACKGROUND_RATE_MIN,
+            max: limit::BACKGROUND_RATE_MAX,
+            step: 1,
+        },
+        default: Number(limit::REBUILD_RATE_DEFAULT),
+        sentence: "How fast each journal is copied to a volume that comes back or was damaged.",
+    },
+    Key {
+        name: "log.scrub_bytes_per_second",
+        variables: &["RINGTAIL_LOG_SCRUB_BYTES_PER_SECOND"],
+        kind: Kind::Size {
+            min: 0,
+            max: limit::BACKGROUND_RATE_MAX,
+            step: 1,
+        },
+        default: Number(limit::SCRUB_RATE_DEFAULT),
+        sentence: "How fast each journal's older log files are read again and checked; 0 never does.",
     },
     Key {
         name: "log.segment_bytes",

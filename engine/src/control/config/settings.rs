@@ -71,6 +71,9 @@ impl Configuration {
     fn log(&self) -> log::Settings {
         log::Settings {
             volumes: self.folders("log.volumes"),
+            copies: self.copies(),
+            scrub_bytes_per_second: self.whole("log.scrub_bytes_per_second"),
+            rebuild_bytes_per_second: self.whole("log.rebuild_bytes_per_second"),
             segment_bytes: self.whole("log.segment_bytes"),
             segments_prepared: self.whole("log.segments_prepared") as u32,
             retention_bytes: self.size_or_none("log.retention_bytes"),
@@ -87,6 +90,19 @@ impl Configuration {
                 "data-sync" => log::Flush::DataSync,
                 _ => log::Flush::Never,
             },
+        }
+    }
+
+    fn copies(&self) -> log::Copies {
+        let volumes = self.folders("log.volumes").len();
+        let volumes_min = match self.whole("log.min_volumes") as u32 {
+            0 => log::Copies::more_than_half(volumes as u32),
+            set => set,
+        };
+        log::Copies {
+            durable_volumes: self.whole("log.durable_volumes") as u32,
+            volumes_min,
+            lag_bytes_max: self.whole("log.lag_bytes"),
         }
     }
 
@@ -120,10 +136,16 @@ impl Configuration {
     }
 
     fn check_volumes(&self) -> Result<(), Error> {
-        let several = 1 < self.folders("log.volumes").len();
-        self.refuse_if(several, "log.volumes", || {
+        let volumes = self.folders("log.volumes").len() as u64;
+        self.refuse_if(1 < volumes, "log.volumes", || {
             "one folder (several volumes are not built yet)".into()
-        })
+        })?;
+        for key in ["log.durable_volumes", "log.min_volumes"] {
+            self.refuse_if(volumes < self.whole(key), key, || {
+                format!("at most {volumes}, for log.volumes has so many folders")
+            })?;
+        }
+        Ok(())
     }
 
     fn refuse_if(
