@@ -10,6 +10,8 @@ use super::topics;
 use crate::limit;
 use crate::log::catalogue::{Catalogue, CatalogueError, Driver};
 use crate::log::format::StoreId;
+use crate::log::report::{ScrubCounts, VolumeReport, VolumeState};
+use crate::log::store::CATALOGUE_JOURNAL;
 use crate::route::{Settings, Table, Topic};
 use crate::rt::executor::{Task, spawn_local};
 use crate::rt::file::Volume;
@@ -25,12 +27,15 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(100);
 /// A full disk is tried again this often, in ticks.
 const TICKS_TO_TRY_AGAIN: u32 = 30;
+/// How it sees the volumes is told this often, in ticks.
+const TICKS_TO_TELL: u32 = 5;
 /// How long the last write of the catalogue may take at the end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// The catalogue with what drives it.
 pub(super) struct Keeper {
     catalogue: Catalogue<Volume>,
+    folder: String,
     clock: Rc<MachineClock>,
     topics_max: usize,
     /// Until it is at work.
@@ -46,6 +51,7 @@ impl Keeper {
         route: &Settings,
     ) -> Result<(Self, Table), CatalogueError> {
         let clock = Rc::new(MachineClock::start());
+        let folder = disk.root().display().to_string();
         let read = Rc::clone(&clock);
         let opened = Catalogue::open(disk, store, Rc::new(move || read.now())).await?;
         let (catalogue, driver, named) = opened;
@@ -54,6 +60,7 @@ impl Keeper {
         topics::close_if_full(&mut table, route.client_topics_max);
         let keeper = Self {
             catalogue,
+            folder,
             clock,
             topics_max: route.client_topics_max,
             driver: Cell::new(Some(driver)),
@@ -64,7 +71,7 @@ impl Keeper {
 
     /// Makes the topics that shards want, until it is dropped.
     pub(super) async fn serve(self: Rc<Self>, fleet: Rc<Fleet>) {
-        let _ticks = spawn_local(Rc::clone(&self).tick());
+        let _ticks = spawn_local(Rc::clone(&self).tick(Rc::clone(&fleet)));
         if let Some(driver) = self.driver.take() {
             let writing = spawn_local(write(driver, Rc::clone(&fleet)));
             self.writing.set(Some(writing));
@@ -104,7 +111,7 @@ impl Keeper {
         fleet.publish(Arc::new(table)).await;
     }
 
-    async fn tick(self: Rc<Self>) {
+    async fn tick(self: Rc<Self>, fleet: Rc<Fleet>) {
         let mut interval = Interval::new(TICK);
         let mut ticks = 0u32;
         loop {
@@ -112,9 +119,27 @@ impl Keeper {
             ticks = ticks.wrapping_add(1);
             self.clock.follow_wall();
             self.catalogue.tick();
+            if ticks.is_multiple_of(TICKS_TO_TELL) {
+                fleet.take_catalogue_volumes(vec![self.volume()]);
+            }
             if ticks.is_multiple_of(TICKS_TO_TRY_AGAIN) {
                 self.catalogue.try_again();
             }
+        }
+    }
+
+    fn volume(&self) -> VolumeReport {
+        VolumeReport {
+            journal: CATALOGUE_JOURNAL,
+            volume: Some(0),
+            folder: self.folder.clone(),
+            state: match self.catalogue.fault() {
+                None => VolumeState::InService,
+                Some(reason) => VolumeState::Fenced {
+                    reason: reason.to_string(),
+                },
+            },
+            scrub: ScrubCounts::default(),
         }
     }
 

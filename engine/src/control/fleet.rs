@@ -7,6 +7,7 @@
 
 use super::desk::{Desk, Ticket};
 use crate::limit;
+use crate::log::report::VolumeReport;
 use crate::route::Table;
 use crate::rt::mailbox::{Incoming, Outgoing};
 use crate::rt::{notify::Notify, timer};
@@ -79,6 +80,9 @@ pub(super) struct Fleet {
     snapshots: Rc<Desk<Box<Snapshot>>>,
     places: Rc<Desk<Vec<Place>>>,
     records: Rc<Desk<Records>>,
+    volumes: Rc<Desk<Vec<VolumeReport>>>,
+    /// How the catalogue sees the volumes.
+    catalogue_volumes: RefCell<Vec<VolumeReport>>,
 }
 
 impl Fleet {
@@ -101,6 +105,8 @@ impl Fleet {
             snapshots: Desk::new(),
             places: Desk::new(),
             records: Desk::new(),
+            volumes: Desk::new(),
+            catalogue_volumes: RefCell::default(),
         })
     }
 
@@ -141,6 +147,7 @@ impl Fleet {
             Report::Snapshot { ticket, snapshot } => self.snapshots.settle(ticket, snapshot),
             Report::Places { ticket, places } => self.places.settle(ticket, places),
             Report::Records { ticket, records } => self.records.settle(ticket, records),
+            Report::Volumes { ticket, reports } => self.volumes.settle(ticket, reports),
         }
     }
 
@@ -305,6 +312,23 @@ impl Fleet {
         let places = answers.into_iter().flatten();
         let by_name = places.map(|place| ((place.topic, place.journal), place));
         Ok(by_name.collect())
+    }
+
+    /// How every journal sees every volume.
+    pub(super) async fn volumes(&self) -> Result<Vec<VolumeReport>, Unanswered> {
+        let ask = |ticket| Order::Volumes { ticket };
+        let (answers, whole) = self.ask_all(&self.volumes, ask).await?;
+        if !whole {
+            return Err(Unanswered::Late);
+        }
+        let mut reports = answers.concat();
+        reports.extend(self.catalogue_volumes.borrow().iter().cloned());
+        Ok(reports)
+    }
+
+    /// How the catalogue sees the volumes from now on.
+    pub(super) fn take_catalogue_volumes(&self, reports: Vec<VolumeReport>) {
+        self.catalogue_volumes.replace(reports);
     }
 
     /// Up to `records_max` records of one partition, from `offset` on.

@@ -20,6 +20,7 @@ mod place;
 mod send;
 mod shutdown;
 mod topics;
+mod volumes;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> std::process::ExitCode {

@@ -86,6 +86,11 @@ impl<D: Disk> Catalogue<D> {
         self.journal.try_again();
     }
 
+    /// Why no topic can be added, if none can.
+    pub fn fault(&self) -> Option<Arc<str>> {
+        self.journal.fault()
+    }
+
     /// Ends the driver when all is written.
     pub fn stop(&self) {
         self.journal.stop();

@@ -6,6 +6,7 @@ pub mod format;
 pub mod journal;
 pub mod offline;
 pub mod recover;
+pub mod report;
 pub mod simulated;
 pub mod store;
 pub mod wake;

@@ -1,6 +1,7 @@
 //! What the control core and a shard say to each other, through bounded mailboxes.
 
 use super::probe::Snapshot;
+use crate::log::report::VolumeReport;
 use crate::route::table::Table;
 use crate::unit::{JournalId, Offset, ShardId, TopicIndex};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub enum Order {
     Snapshot { ticket: u64 },
     /// Answer with [`Report::Places`]: the topics' first and next offsets on this shard's journals.
     Places { ticket: u64 },
+    /// Answer with [`Report::Volumes`].
+    Volumes { ticket: u64 },
     /// Answer with [`Report::Records`].
     Read {
         ticket: u64,
@@ -58,6 +61,11 @@ pub enum Report {
     Places {
         ticket: u64,
         places: Vec<Place>,
+    },
+    /// How each of the shard's journals sees each volume.
+    Volumes {
+        ticket: u64,
+        reports: Vec<VolumeReport>,
     },
     Records {
         ticket: u64,

@@ -7,6 +7,7 @@ use super::mail::{Order, Place, Record, Report};
 use crate::log::format::StoreId;
 use crate::log::journal::{self, Committer, Journal, Preparer, ReadError, Step};
 use crate::log::recover::{Identity, recover};
+use crate::log::report::{ScrubCounts, VolumeReport, VolumeState};
 use crate::log::store::journal_folder;
 use crate::log::{self, Flush};
 use crate::net::Doors;
@@ -272,6 +273,10 @@ impl Life {
                 let places = self.places();
                 self.core.post(Report::Places { ticket, places });
             }
+            Order::Volumes { ticket } => {
+                let reports = self.volumes();
+                self.core.post(Report::Volumes { ticket, reports });
+            }
             Order::Read {
                 ticket,
                 journal,
@@ -405,6 +410,24 @@ impl Life {
             }
         }
         places
+    }
+
+    fn volumes(&self) -> Vec<VolumeReport> {
+        let folder = self.core.settings.log.volumes.first();
+        let folder = folder.map_or(String::new(), |folder| folder.display().to_string());
+        let one = |(id, journal): &(JournalId, Journal<Volume>)| VolumeReport {
+            journal: *id,
+            volume: Some(0),
+            folder: folder.clone(),
+            state: match journal.fault() {
+                None => VolumeState::InService,
+                Some(reason) => VolumeState::Fenced {
+                    reason: reason.to_string(),
+                },
+            },
+            scrub: ScrubCounts::default(),
+        };
+        self.journals.iter().map(one).collect()
     }
 
     async fn read(

@@ -12,6 +12,7 @@ mod records;
 use super::config::Settings;
 use super::fleet::{Fleet, Unanswered};
 use crate::limit;
+use crate::log::Copies;
 use crate::rt::executor::{Task, spawn_local};
 use crate::rt::hyper::{Io, Timers};
 use crate::rt::stream::{Listener, Stream};
@@ -39,6 +40,7 @@ type Reply = Response<Full<Bytes>>;
 struct Office {
     fleet: Rc<Fleet>,
     metrics_path: Box<str>,
+    copies: Copies,
     connections: Cell<usize>,
 }
 
@@ -47,6 +49,7 @@ pub(super) fn serve(listener: Listener, fleet: Rc<Fleet>, settings: &Settings) -
     let office = Rc::new(Office {
         fleet,
         metrics_path: settings.metrics_path.clone(),
+        copies: settings.shard.log.copies,
         connections: Cell::new(0),
     });
     spawn_local(async move {
@@ -98,11 +101,17 @@ impl Office {
             ["healthz"] => pages::health(),
             ["readyz"] => pages::readiness(&self.fleet),
             ["topics"] => pages::topics(&self.fleet).await,
+            ["volumes"] => pages::volumes(&self.fleet, self.copies).await,
             ["topics", topic, "partitions", partition, "records"] => {
                 records::read(&self.fleet, topic, partition, query).await
             }
-            _ if uri.path() == &*self.metrics_path => pages::metrics(&self.fleet).await,
-            _ => refuse(StatusCode::NOT_FOUND, "there is nothing here; see /topics"),
+            _ if uri.path() == &*self.metrics_path => {
+                pages::metrics(&self.fleet, self.copies).await
+            }
+            _ => refuse(
+                StatusCode::NOT_FOUND,
+                "there is nothing here; see /topics and /volumes",
+            ),
         })
     }
 }

@@ -3,6 +3,9 @@
 use super::{Reply, json, reply};
 use crate::control::fleet::{Fleet, Unanswered};
 use crate::control::metrics::{self, Vitals};
+use crate::control::volumes::overview;
+use crate::log::Copies;
+use crate::log::report::VolumeReport;
 use crate::route::Table;
 use crate::shard::mail::Place;
 use crate::unit::{JournalId, TopicIndex};
@@ -27,18 +30,33 @@ pub(super) fn readiness(fleet: &Fleet) -> Reply {
 }
 
 /// Also while shards start or one hangs: the page then says so by what is missing.
-pub(super) async fn metrics(fleet: &Fleet) -> Reply {
+pub(super) async fn metrics(fleet: &Fleet, copies: Copies) -> Reply {
     let snapshots = match fleet.snapshots().await {
         Ok(snapshots) => snapshots,
         Err(Unanswered::Absent) => Vec::new(),
         Err(why) => return why.into(),
     };
+    let reports = fleet.volumes().await.ok();
+    let seen =
+        |reports: Vec<VolumeReport>| overview(&reports, copies.volumes_min, copies.durable_volumes);
     let vitals = Vitals {
+        volumes: reports.map(seen),
         ready: fleet.unready().is_none(),
         shards: fleet.len(),
     };
-    let page = metrics::page(&snapshots, &fleet.table(), vitals);
+    let page = metrics::page(&snapshots, &fleet.table(), &vitals);
     reply(StatusCode::OK, PROMETHEUS, page)
+}
+
+/// Which copies there are, and what the loss of each would mean.
+pub(super) async fn volumes(fleet: &Fleet, copies: Copies) -> Reply {
+    match fleet.volumes().await {
+        Ok(reports) => {
+            let seen = overview(&reports, copies.volumes_min, copies.durable_volumes);
+            json(StatusCode::OK, &json!(seen))
+        }
+        Err(why) => why.into(),
+    }
 }
 
 pub(super) async fn topics(fleet: &Fleet) -> Reply {

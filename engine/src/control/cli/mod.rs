@@ -5,6 +5,7 @@ mod configured;
 mod log;
 mod send;
 mod serve;
+mod volumes;
 
 use super::exit::Exit;
 use clap::{Parser, Subcommand};
@@ -29,6 +30,7 @@ Try it:
   curl localhost:9090/topics                          what is there now
   curl 'localhost:9090/topics/clickstream-click-log/partitions/0/records?offset=0&limit=5'
   curl localhost:9090/metrics                         how it is doing
+  ringtail volumes                                    how many copies there are, and how sound
   ringtail log verify --volumes /var/lib/ringtail     check every checksum on the disk
 
 Exit codes: 0 fine, 1 failed, 2 bad configuration or usage.";
@@ -39,6 +41,7 @@ enum Command {
     Config(config::Arguments),
     Log(log::Arguments),
     Send(send::Arguments),
+    Volumes(volumes::Arguments),
 }
 
 /// Parses and runs. Usage errors and help are printed here.
@@ -49,6 +52,7 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
             Command::Config(arguments) => arguments.run(),
             Command::Log(arguments) => arguments.run(),
             Command::Send(arguments) => arguments.run(),
+            Command::Volumes(arguments) => arguments.run(),
         },
         Err(error) => {
             // Nothing can be said when the terminal is gone.

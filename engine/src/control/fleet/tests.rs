@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::metrics::tests::snapshot;
+use crate::log::report::{ScrubCounts, VolumeState};
 use crate::route::{Pattern, Topic};
 use crate::rt::executor::{self, Handle, Plan};
 use crate::rt::mailbox::{Receiver, Sender, mailbox};
@@ -48,6 +49,16 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
                     timestamp_ms: 1,
                     value: shard.0.to_string().into(),
                 }]),
+            },
+            Order::Volumes { ticket } => Report::Volumes {
+                ticket,
+                reports: vec![VolumeReport {
+                    journal: JournalId(shard.0),
+                    volume: Some(0),
+                    folder: "/v".into(),
+                    state: VolumeState::InService,
+                    scrub: ScrubCounts::default(),
+                }],
             },
             Order::Snapshot { ticket } => Report::Snapshot {
                 ticket,

@@ -5,7 +5,9 @@
 
 mod rows;
 mod text;
+mod volumes;
 
+use super::volumes::Overview;
 use crate::limit;
 use crate::route::Table;
 use crate::shard::probe::{Snapshot, TopicCount};
@@ -15,10 +17,12 @@ use std::collections::BTreeMap;
 use text::{Buckets, Family, Page};
 
 /// What the control core itself knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Vitals {
     /// Whether `/readyz` says yes.
     pub(crate) ready: bool,
+    /// What is known of the volumes; `None` while shards start.
+    pub(crate) volumes: Option<Overview>,
     /// Shards that were started; those without a snapshot did not answer in time.
     pub(crate) shards: usize,
 }
@@ -58,7 +62,7 @@ const SESSIONS: Buckets = Buckets {
 };
 
 /// The whole page. `snapshots` are in the order of shards.
-pub(crate) fn page(snapshots: &[Box<Snapshot>], table: &Table, vitals: Vitals) -> String {
+pub(crate) fn page(snapshots: &[Box<Snapshot>], table: &Table, vitals: &Vitals) -> String {
     let mut page = Page::default();
     about(&mut page, snapshots, table, vitals);
     for family in RACCOONS {
@@ -69,6 +73,9 @@ pub(crate) fn page(snapshots: &[Box<Snapshot>], table: &Table, vitals: Vitals) -
         }
     }
     events_by_type(&mut page, snapshots, table);
+    if let Some(seen) = &vitals.volumes {
+        volumes::write(&mut page, seen);
+    }
     let sessions: Vec<_> = snapshots.iter().map(|shard| &shard.session_ms).collect();
     let name = "user_session_duration_milliseconds";
     page.head(name, Family::Histogram, "Life of ended connections.");
@@ -85,7 +92,7 @@ pub(crate) fn page(snapshots: &[Box<Snapshot>], table: &Table, vitals: Vitals) -
     page.finish()
 }
 
-fn about(page: &mut Page, snapshots: &[Box<Snapshot>], table: &Table, vitals: Vitals) {
+fn about(page: &mut Page, snapshots: &[Box<Snapshot>], table: &Table, vitals: &Vitals) {
     let name = "ringtail_build_info";
     page.head(name, Family::Gauge, "Always 1; the label says what runs.");
     page.sample(name, &[("version", env!("CARGO_PKG_VERSION"))], 1);

@@ -1,8 +1,11 @@
 //! The page as a scraper reads it.
 
 use super::*;
+use crate::control::volumes::overview;
+use crate::log::report::{ScrubCounts, VolumeReport, VolumeState};
 use crate::route::{Pattern, Topic};
 use crate::shard::probe::Counters;
+use crate::unit::JournalId;
 use crate::unit::{ShardId, TopicId, TopicIndex};
 use std::collections::HashSet;
 
@@ -47,6 +50,7 @@ fn table(pattern: &str, topics: u32) -> Table {
 
 const VITALS: Vitals = Vitals {
     ready: true,
+    volumes: None,
     shards: 2,
 };
 
@@ -60,7 +64,7 @@ fn value(text: &str, sample: &str) -> u64 {
 #[test]
 fn raccoons_names_are_sums_and_ours_are_by_shard() {
     let shards = [snapshot(0, 3, 1), snapshot(1, 4, 1)];
-    let text = page(&shards, &table("in-%s", 1), VITALS);
+    let text = page(&shards, &table("in-%s", 1), &VITALS);
     let read = r#"batches_read_total{status="success",reason="NA"}"#;
     assert_eq!(value(&text, read), 7);
     assert_eq!(value(&text, r#"events_rx_total{event_type="kind0"}"#), 7);
@@ -88,7 +92,7 @@ fn raccoons_names_are_sums_and_ours_are_by_shard() {
 #[test]
 fn clients_cannot_make_more_labels_than_the_limit() {
     let topics = limit::LABEL_VALUES_MAX as u32 + 50;
-    let text = page(&[snapshot(0, 1, topics)], &table("in-%s", topics), VITALS);
+    let text = page(&[snapshot(0, 1, topics)], &table("in-%s", topics), &VITALS);
     let labels = text
         .lines()
         .filter(|line| line.starts_with("events_rx_total{"));
@@ -98,7 +102,7 @@ fn clients_cannot_make_more_labels_than_the_limit() {
 
 #[test]
 fn a_topic_that_many_types_go_to_has_no_type() {
-    let text = page(&[snapshot(0, 2, 1)], &table("in-kind0", 1), VITALS);
+    let text = page(&[snapshot(0, 2, 1)], &table("in-kind0", 1), &VITALS);
     assert_eq!(value(&text, r#"events_rx_total{event_type="other"}"#), 2);
 }
 
@@ -107,7 +111,7 @@ fn every_family_has_one_head_and_stands_together() {
     let text = page(
         &[snapshot(0, 1, 1), snapshot(1, 1, 1)],
         &table("in-%s", 1),
-        VITALS,
+        &VITALS,
     );
     let mut heads = HashSet::new();
     let mut current = "";
@@ -129,7 +133,7 @@ fn a_page_without_answers_still_tells_that_it_is_so() {
     let text = page(
         &[],
         &table("in-%s", 0),
-        Vitals {
+        &Vitals {
             ready: false,
             ..VITALS
         },
@@ -137,4 +141,33 @@ fn a_page_without_answers_still_tells_that_it_is_so() {
     assert_eq!(value(&text, "ringtail_ready"), 0);
     assert_eq!(value(&text, "ringtail_shards"), 2);
     assert!(!text.contains("ringtail_shard_info{"));
+}
+
+#[test]
+fn volumes_are_told_by_folder() {
+    let report = |volume: u32, state| VolumeReport {
+        journal: JournalId(0),
+        volume: Some(volume),
+        folder: format!("/v{volume}"),
+        state,
+        scrub: ScrubCounts {
+            repaired: 3,
+            ..ScrubCounts::default()
+        },
+    };
+    let reason = "slow".to_owned();
+    let reports = [
+        report(1, VolumeState::InService),
+        report(2, VolumeState::Fenced { reason }),
+    ];
+    let vitals = Vitals {
+        volumes: Some(overview(&reports, 1, 0)),
+        ..VITALS
+    };
+    let text = page(&[snapshot(0, 1, 1)], &table("in-%s", 1), &vitals);
+    assert_eq!(value(&text, "ringtail_copies"), 1);
+    assert_eq!(value(&text, "ringtail_volume_state{volume=\"/v1\"}"), 0);
+    assert_eq!(value(&text, "ringtail_volume_state{volume=\"/v2\"}"), 2);
+    let repaired = "ringtail_volume_frames_repaired_total{volume=\"/v2\"}";
+    assert_eq!(value(&text, repaired), 3);
 }

@@ -1,0 +1,40 @@
+//! What a journal tells operators of its volumes: plain values that cross cores.
+
+use crate::unit::JournalId;
+
+/// How one volume stands for one journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeState {
+    /// It gets every commit.
+    InService,
+    /// It is being filled from another volume.
+    Rebuilding { done_bytes: u64, total_bytes: u64 },
+    /// It failed while it was in use, and gets nothing.
+    Fenced { reason: String },
+    /// It was not fit for use from the start.
+    Absent { reason: String },
+}
+
+/// What the scrubber has seen of one volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubCounts {
+    /// Segments that were read to their end.
+    pub segments: u64,
+    /// Damaged frames that were restored from another copy.
+    pub repaired: u64,
+    /// Damaged frames of which no copy was whole, at the last look.
+    pub unrepaired: u64,
+    /// When the last whole pass ended, in milliseconds since 1970.
+    pub last_pass_ms: Option<i64>,
+}
+
+/// One volume as one journal sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeReport {
+    pub journal: JournalId,
+    /// Its number in the store; `None` while it has none.
+    pub volume: Option<u32>,
+    pub folder: String,
+    pub state: VolumeState,
+    pub scrub: ScrubCounts,
+}
