@@ -7,6 +7,7 @@
 //! |-----------|------------------------------------------------------------------|
 //! | `program` | finding what was built, running it with a bound on its time      |
 //! | `scratch` | a folder on a real disk that goes when the test passes           |
+//! | `account` | load, kill, and what must be there afterwards                    |
 //! | `server`  | `ringtail serve` on free ports: started, killed, drained         |
 //! | `http`    | requests over a plain socket                                     |
 //! | `client`  | a WebSocket client that numbers what it sends                    |
@@ -16,6 +17,7 @@
 //! | `tidy`    | the sources, read as text                                        |
 //! | `wait`    | the only place that sleeps: to look again, never to assert       |
 
+pub mod account;
 pub mod client;
 pub mod device;
 pub mod http;
