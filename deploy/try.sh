@@ -87,7 +87,7 @@ url=http://127.0.0.1:$port
 admin_url=http://127.0.0.1:$admin
 
 step "Starting the engine (what it says: $folder/ringtail.log)"
-SERVER_WEBSOCKET_PORT=$port RINGTAIL_ADMIN_PORT=$admin \
+SERVER_WEBSOCKET_PORT=$port SERVER_GRPC_PORT=0 RINGTAIL_ADMIN_PORT=$admin \
     RINGTAIL_LOG_VOLUMES=$folder/store RINGTAIL_LOG_SEGMENT_BYTES=$((32 << 20)) \
     "$ringtail" serve </dev/null >"$folder/ringtail.log" 2>&1 &
 server=$!

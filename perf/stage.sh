@@ -88,7 +88,7 @@ start_server() {
     admin=$(free_port)
     url=ws://127.0.0.1:$port/api/v1/events
     # Every word up to the program replaces itself by the next: the process id stays the same.
-    env SERVER_WEBSOCKET_PORT="$port" RINGTAIL_ADMIN_PORT="$admin" RINGTAIL_LOG_VOLUMES="$store" \
+    env SERVER_WEBSOCKET_PORT="$port" SERVER_GRPC_PORT=0 RINGTAIL_ADMIN_PORT="$admin" RINGTAIL_LOG_VOLUMES="$store" \
         "${settings[@]}" "$@" "$RINGTAIL" serve >>"$scratch/server.log" 2>&1 &
     server=$!
     wait_until_ready

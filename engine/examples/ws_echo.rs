@@ -7,7 +7,7 @@ use clap::Parser;
 use ringtail::frame::Encoding;
 use ringtail::frame::websocket::write_message;
 use ringtail::limit::MESSAGE_BYTES_MAX;
-use ringtail::net::{Call, Doors, Intake, Note, Outbox, Settings, Wait};
+use ringtail::net::{Call, Doors, Intake, Note, Outbox, Outcome, Settings, Wait};
 use ringtail::rt::Error;
 use ringtail::rt::executor::{Plan, block_on};
 use ringtail::rt::stream::{any_address, probe};
@@ -42,7 +42,7 @@ impl Intake for Echo {
     }
 
     fn offer_call(&self, call: &Rc<Call>, _: Encoding, body: &[u8]) -> Result<(), Wait> {
-        call.answer(200, body.to_vec());
+        call.answer(Outcome::Accepted, body.to_vec());
         Ok(())
     }
 
@@ -61,6 +61,7 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
     probe(address)?;
     let settings = Settings {
         port: arguments.port,
+        grpc_port: None,
         conn_id_header: http::HeaderName::from_static("x-user-id"),
         conn_group_header: None,
         conn_group_default: "--default--".into(),

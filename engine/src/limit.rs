@@ -73,6 +73,21 @@ pub const POOL_BUFFERS_IDLE_MAX: usize = 64;
 /// Connections that wait for room in their shard with a receive buffer in hand; beyond them the
 /// buffers are given back and nothing is received.
 pub const PAUSED_BUFFERS_MAX: u32 = 64;
+/// Calls of one gRPC connection that may be open at once.
+pub const GRPC_STREAMS_MAX: u32 = 128;
+/// What one gRPC connection may send before it is read.
+pub const GRPC_WINDOW_BYTES: u32 = 1 << 20;
+/// Metadata of a gRPC call.
+pub const GRPC_HEAD_BYTES_MAX: u32 = 16 << 10;
+/// Answers of one gRPC call that wait to be sent.
+pub const GRPC_SEND_BYTES_MAX: usize = 64 << 10;
+/// A gRPC connection is asked whether it lives after this silence, and how long it may take to say so.
+pub const GRPC_ALIVE_AFTER: Duration = Duration::from_secs(30);
+pub const GRPC_ALIVE_WAIT: Duration = Duration::from_secs(20);
+/// Messages of gRPC's health and reflection services.
+pub const REFLECTION_BYTES_MAX: usize = 16 << 10;
+/// How often a watcher's state of health is looked at.
+pub const HEALTH_LOOK: Duration = Duration::from_millis(500);
 
 // ---- a shard ----
 

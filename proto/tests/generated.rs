@@ -3,41 +3,63 @@
 //! After a change of a `.proto` file: `RINGTAIL_PROTO_WRITE=1 cargo test -p ringtail-proto`, look
 //! at the difference, commit both.
 
+use prost::Message as _;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-const PROTO: &str = "raystack/raccoon/v1beta1/raccoon.proto";
-const PACKAGE: &str = "raystack.raccoon.v1beta1";
-const GENERATED: &str = "src/generated/raystack.raccoon.v1beta1.rs";
+const PROTOS: [&str; 4] = [
+    "raystack/raccoon/v1beta1/raccoon.proto",
+    "grpc/health/v1/health.proto",
+    "grpc/reflection/v1/reflection.proto",
+    "grpc/reflection/v1alpha/reflection.proto",
+];
+/// The older reflection has the same messages, so its types are not needed.
+const PACKAGES: [&str; 3] = [
+    "raystack.raccoon.v1beta1",
+    "grpc.health.v1",
+    "grpc.reflection.v1",
+];
+const DESCRIPTORS: &str = "src/generated/descriptors.binpb";
 
-/// What the generator makes of the contract now.
-fn generate(root: &Path) -> String {
-    let descriptors =
-        protox::compile([PROTO], [root.join("proto")]).expect("the contract compiles");
+/// What the generator makes of the contract now, by path.
+fn generate(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut descriptors =
+        protox::compile(PROTOS, [root.join("proto")]).expect("the contract compiles");
+    for file in &mut descriptors.file {
+        file.source_code_info = None;
+    }
+    let bytes = descriptors.encode_to_vec();
     let mut config = prost_build::Config::new();
     // A sorted map: equal answers have equal bytes.
     config.btree_map(["."]);
-    let ours = prost_build::Module::from_protobuf_package_name(PACKAGE);
     let mut requests = Vec::new();
     for file in descriptors.file {
         let module = prost_build::Module::from_protobuf_package_name(file.package());
         requests.push((module, file));
     }
     let mut modules = config.generate(requests).expect("the contract generates");
-    modules.remove(&ours).expect("the package is generated")
+    let mut generated = BTreeMap::from([(DESCRIPTORS.to_owned(), bytes)]);
+    for package in PACKAGES {
+        let module = prost_build::Module::from_protobuf_package_name(package);
+        let text = modules.remove(&module).expect("the package is generated");
+        generated.insert(format!("src/generated/{package}.rs"), text.into_bytes());
+    }
+    generated
 }
 
 #[test]
 fn the_committed_types_are_what_the_contract_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let generated = generate(root);
-    let path = root.join(GENERATED);
-    if std::env::var_os("RINGTAIL_PROTO_WRITE").is_some() {
-        std::fs::write(&path, &generated).expect("write the generated types");
+    for (path, generated) in generate(root) {
+        let file = root.join(&path);
+        if std::env::var_os("RINGTAIL_PROTO_WRITE").is_some() {
+            std::fs::write(&file, &generated).expect("write what was generated");
+        }
+        let committed = std::fs::read(&file).expect("read what is committed");
+        assert!(
+            generated == committed,
+            "{path} is not what the contract generates; \
+             rewrite it with RINGTAIL_PROTO_WRITE=1 cargo test -p ringtail-proto"
+        );
     }
-    let committed = std::fs::read_to_string(&path).expect("read the committed types");
-    assert!(
-        generated == committed,
-        "{GENERATED} is not what the contract generates; \
-         rewrite it with RINGTAIL_PROTO_WRITE=1 cargo test -p ringtail-proto"
-    );
 }

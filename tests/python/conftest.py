@@ -9,6 +9,7 @@ import pathlib
 import re
 import sys
 
+import grpc
 import pytest
 from grpc_tools import protoc
 import grpc_tools
@@ -29,15 +30,35 @@ def _contract_root():
 
 
 @pytest.fixture(scope="session")
-def proto(tmp_path_factory):
-    """The contract's types, generated from its file by the real protoc."""
+def generated(tmp_path_factory):
+    """The module that protoc made of the contract, by the end of its name."""
     out = tmp_path_factory.mktemp("contract")
     root, name = _contract_root()
     known = pathlib.Path(grpc_tools.__file__).parent / "_proto"
-    words = ["protoc", f"-I{root}", f"-I{known}", f"--python_out={out}", name]
+    words = ["protoc", f"-I{root}", f"-I{known}", f"--python_out={out}",
+             f"--grpc_python_out={out}", name]
     assert protoc.main(words) == 0
     sys.path.insert(0, str(out))
-    return importlib.import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
+    module = name.removesuffix(".proto").replace("/", ".")
+    return lambda end: importlib.import_module(module + end)
+
+
+@pytest.fixture(scope="session")
+def proto(generated):
+    """The contract's types, generated from its file by the real protoc."""
+    return generated("_pb2")
+
+
+@pytest.fixture(scope="session")
+def channel():
+    with grpc.insecure_channel(f"127.0.0.1:{os.environ['RINGTAIL_GRPC']}") as channel:
+        yield channel
+
+
+@pytest.fixture(scope="session")
+def events(generated, channel):
+    """The generated client of gRPC."""
+    return generated("_pb2_grpc").EventServiceStub(channel)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// One shard and the smallest segments, its store in `scratch`.
+    /// One shard and the smallest segments, its store in `scratch`; the gRPC door is shut, for its
+    /// port would be the same in every test.
     pub fn new(scratch: &Scratch) -> Self {
         let setup = Self {
             folder: scratch.path().into(),
@@ -32,6 +33,7 @@ impl Setup {
         };
         setup
             .volume(&scratch.join("store"))
+            .set("SERVER_GRPC_PORT", 0)
             .set("RINGTAIL_SHARDS", 1)
             .set("RINGTAIL_LOG_SEGMENT_BYTES", 32 << 20)
     }

@@ -1,5 +1,6 @@
-//! Clients that are not ours (`websockets`, `protobuf`, `curl`, plain sockets) are answered field
-//! by field, over WebSocket and REST, in protobuf and JSON; and what they were promised is on disk.
+//! Clients that are not ours (`websockets`, `grpcio`, `protobuf`, `curl`, plain sockets) are answered
+//! field by field, over WebSocket, REST and gRPC, in protobuf and JSON; and what they were promised is
+//! on disk.
 //!
 //! The questions are in `tests/python/`; here the engine is started, and afterwards its log is
 //! compared with what the foreign clients say was acknowledged.
@@ -9,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use ringtail_tests::journal;
 use ringtail_tests::program;
 use ringtail_tests::scratch::Scratch;
-use ringtail_tests::server::Setup;
+use ringtail_tests::server::{Setup, free_ports};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -30,7 +31,8 @@ fn promised(path: &Path) -> BTreeMap<String, Vec<Vec<u8>>> {
 fn python_and_curl_agree_with_the_log() {
     let scratch = Scratch::new("foreign");
     let (store, acked) = (scratch.join("store"), scratch.join("promised.json"));
-    let server = Setup::new(&scratch).start();
+    let [grpc, _] = free_ports();
+    let server = Setup::new(&scratch).set("SERVER_GRPC_PORT", grpc).start();
 
     let questions = program::repository().join("tests/python");
     let mut pytest = program::clean(&program::python());
@@ -47,6 +49,7 @@ fn python_and_curl_agree_with_the_log() {
         .arg(&questions)
         .current_dir(scratch.path())
         .env("RINGTAIL_PORT", server.port.to_string())
+        .env("RINGTAIL_GRPC", grpc.to_string())
         .env("RINGTAIL_ADMIN", server.admin.to_string())
         .env("RINGTAIL_PROMISED", &acked)
         .env("RINGTAIL_PROTO", program::repository().join("proto"));

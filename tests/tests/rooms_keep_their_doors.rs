@@ -46,7 +46,7 @@ const FILE_DOORS: &[(&str, &str)] = &[("engine/src/log/disk.rs", "rt")];
 /// Rooms where a word may stand; everywhere else in the engine it may not.
 const WORDS: &[(&str, &[&str])] = &[
     ("glommio", &["rt"]),
-    ("ringtail_proto", &["event", "control"]),
+    ("ringtail_proto", &["event", "net", "control"]),
     ("Mutex", &["control"]),
     ("RwLock", &["control"]),
 ];

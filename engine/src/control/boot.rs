@@ -91,7 +91,8 @@ fn check_and_run(settings: &Settings) -> Result<Exit, Error> {
     host::check_rings()?;
     let plan = place::plan(&settings.shards, settings.control_cpu, host::allowed_cpus())?;
     raise_limits(plan.shards.len())?;
-    for port in [settings.shard.net.port, settings.admin_port] {
+    let ports = [settings.shard.net.port, settings.admin_port];
+    for port in ports.into_iter().chain(settings.shard.net.grpc_port) {
         stream::probe_patiently(any_address(port))?;
     }
     let _lock = lock(volume(settings))?;
@@ -179,7 +180,9 @@ fn tell_shards(settings: &Settings, plan: &Plan, fleet: &Fleet) {
         control.as_deref().unwrap_or("no CPU of its own")
     );
     let (events, admin) = (settings.shard.net.port, settings.admin_port);
-    tracing::info!("ready: events on port {events}, admin on port {admin}");
+    let grpc = settings.shard.net.grpc_port;
+    let grpc = grpc.map_or_else(String::new, |port| format!(" (gRPC on {port})"));
+    tracing::info!("ready: events on port {events}{grpc}, admin on port {admin}");
 }
 
 /// What the control core has of the store.

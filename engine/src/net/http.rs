@@ -6,21 +6,21 @@
 //! Full:    a head over 32 KiB is refused with 431, a body over the message limit with 413. Heads,
 //!          bodies and idle connections have time limits. A shard without room reads no bodies.
 
+use super::body::{self, Trouble};
 use super::door::Door;
 use super::lines::Line;
-use super::outbox::{Call, Peer};
+use super::outbox::{Call, Outcome, Peer};
 use super::{Intake, Note, Settings, Wait, websocket};
 use crate::event::answer::{Answer, Code, Status, encode};
 use crate::frame::Encoding;
-use crate::limit::{HTTP_BODY_WAIT, HTTP_BUFFER_BYTES, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_WAIT};
+use crate::limit::{HTTP_BUFFER_BYTES, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_WAIT};
 use crate::rt::hyper::{Io, Timers};
 use crate::rt::stream::Stream;
-use crate::rt::timer::timeout;
-use ::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
+use ::http::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use ::http::{HeaderMap, Method, Request, Response, StatusCode};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use std::cell::{Cell, RefCell};
@@ -122,20 +122,15 @@ impl<I: Intake> Desk<I> {
             let status = StatusCode::BAD_REQUEST;
             return self.refuse(status, Encoding::Json, Some(json), "invalid content type");
         };
-        let call = Rc::new(Call::new(peer_of(request.headers(), &self.door.settings)));
+        let call = Rc::new(Call::rest(peer_of(request.headers(), &self.door.settings)));
         while self.door.is_crowded() {
             self.door.intake.until(Wait::Room).await;
         }
         let bytes_max = self.door.settings.message_bytes_max;
-        let body = match timeout(HTTP_BODY_WAIT, collect(request.into_body(), bytes_max)).await {
-            Some(Ok(body)) => body,
-            trouble => {
-                if !matches!(trouble, Some(Err(Trouble::TooLarge))) {
-                    self.door.intake.note(Note::ReadError);
-                }
-                let (status, reason) = explain(trouble.as_ref());
-                return self.refuse(status, encoding, content_type, reason);
-            }
+        let (head, body) = request.into_parts();
+        let body = match body::whole(&head.headers, body, bytes_max).await {
+            Ok(body) => body,
+            Err(trouble) => return self.refuse_body(trouble, encoding, content_type),
         };
         self.door
             .intake
@@ -144,9 +139,31 @@ impl<I: Intake> Desk<I> {
             self.door.intake.until(wait).await;
         }
         drop(body);
-        let (status, answer) = call.answered().await;
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let (outcome, answer) = call.answered().await;
+        let status = match outcome {
+            Outcome::Accepted => StatusCode::OK,
+            Outcome::Undecodable | Outcome::Refused => StatusCode::BAD_REQUEST,
+            Outcome::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
         reply(status, content_type, answer)
+    }
+
+    fn refuse_body(
+        &self,
+        trouble: Trouble,
+        encoding: Encoding,
+        content_type: Option<HeaderValue>,
+    ) -> Reply {
+        if trouble != Trouble::TooLarge {
+            self.door.intake.note(Note::ReadError);
+        }
+        let (status, reason) = explain(trouble);
+        let mut reply = self.refuse(status, encoding, content_type, reason);
+        if trouble == Trouble::UnknownCoding {
+            let known = HeaderValue::from_static(body::ACCEPTED);
+            reply.headers_mut().insert(ACCEPT_ENCODING, known);
+        }
+        reply
     }
 
     /// A refusal by the door itself, after which the connection is of no more use: its body may not
@@ -174,49 +191,17 @@ impl<I: Intake> Desk<I> {
     }
 }
 
-/// Why a body was not had.
-enum Trouble {
-    TooLarge,
-    Broken,
-}
-
-fn explain(trouble: Option<&Result<Bytes, Trouble>>) -> (StatusCode, &'static str) {
+/// HTTP's word and ours for a body that was not had.
+fn explain(trouble: Trouble) -> (StatusCode, &'static str) {
     match trouble {
-        Some(Err(Trouble::TooLarge)) => (StatusCode::PAYLOAD_TOO_LARGE, "message too large"),
-        Some(_) => (StatusCode::BAD_REQUEST, "deserialization failure"),
-        None => (StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+        Trouble::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "message too large"),
+        Trouble::Broken => (StatusCode::BAD_REQUEST, "deserialization failure"),
+        Trouble::Late => (StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+        Trouble::UnknownCoding => (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unknown content encoding; known are gzip, deflate and zstd",
+        ),
     }
-}
-
-/// The whole body. Its length is only a claim: memory grows with what has come.
-async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Trouble> {
-    if body.size_hint().lower() > bytes_max as u64 {
-        return Err(Trouble::TooLarge);
-    }
-    let mut whole = Bytes::new();
-    let mut joined = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Trouble::Broken)?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if whole.len() + joined.len() + data.len() > bytes_max {
-            return Err(Trouble::TooLarge);
-        }
-        // Most bodies come in one piece, which is not copied.
-        if whole.is_empty() && joined.is_empty() {
-            whole = data;
-            continue;
-        }
-        if joined.is_empty() {
-            joined.extend_from_slice(&std::mem::take(&mut whole));
-        }
-        joined.extend_from_slice(&data);
-    }
-    if joined.is_empty() {
-        return Ok(whole);
-    }
-    Ok(joined.into())
 }
 
 /// How the body is written, as far as its type says so. Parameters such as a charset do not matter.

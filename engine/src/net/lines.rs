@@ -15,6 +15,7 @@ pub(super) struct Lines {
     rows: RefCell<Rows>,
     live: Cell<usize>,
     draining: Cell<bool>,
+    drain_begins: Notify,
     last_ended: Notify,
 }
 
@@ -56,11 +57,19 @@ impl Lines {
     /// Tells every connection to finish.
     pub(super) fn drain(&self) {
         self.draining.set(true);
+        self.drain_begins.wake_all();
         let mut rows = self.rows.borrow_mut();
         rows.wakers
             .iter_mut()
             .filter_map(Option::take)
             .for_each(Waker::wake);
+    }
+
+    /// Resolves when the connections are told to finish.
+    pub(super) async fn told_to_drain(&self) {
+        while !self.draining.get() {
+            self.drain_begins.wait().await;
+        }
     }
 
     /// Resolves when no connection is left.

@@ -1,4 +1,4 @@
-//! One listener on each shard's port, and a task for each connection.
+//! One listener on each of the shard's ports, and a task for each connection.
 //!
 //! Core:    one shard; every shard has its own listener on the same port (`SO_REUSEPORT`).
 //! Cancel:  [`Doors::drain`] may be dropped; the connections finish all the same.
@@ -6,7 +6,7 @@
 
 use super::door::Door;
 use super::http::{self, End};
-use super::{Intake, Settings, websocket};
+use super::{Intake, Settings, grpc, websocket};
 use crate::limit::{ACCEPT_PAUSE, LINGER, WRITE_WAIT};
 use crate::rt;
 use crate::rt::executor::{spawn_local, yield_if_needed};
@@ -20,21 +20,44 @@ use std::time::Duration;
 /// The open doors of one shard.
 pub struct Doors<I> {
     door: Rc<Door<I>>,
-    listener: Rc<Listener>,
+    /// WebSocket's and REST's first, then gRPC's if that is open.
+    listeners: Vec<Rc<Listener>>,
+}
+
+/// What is spoken behind a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    Http,
+    Grpc,
 }
 
 impl<I: Intake> Doors<I> {
     /// Listens on `address` and serves who comes, until [`Doors::drain`].
     pub fn open(settings: Settings, intake: I, address: SocketAddr) -> Result<Self, rt::Error> {
-        let listener = Rc::new(Listener::bind(address)?);
-        let door = Rc::new(Door::new(settings, intake));
-        spawn_local(accept(Rc::clone(&door), Rc::clone(&listener))).detach();
-        Ok(Self { door, listener })
+        let mut doors = Self {
+            door: Rc::new(Door::new(settings, intake)),
+            listeners: Vec::with_capacity(2),
+        };
+        doors.listen(address, Speaks::Http)?;
+        Ok(doors)
     }
 
-    /// Where the doors are; of use when they were opened on port 0.
+    /// Listens for gRPC on `address` too.
+    pub fn open_grpc(&mut self, address: SocketAddr) -> Result<(), rt::Error> {
+        self.listen(address, Speaks::Grpc)
+    }
+
+    fn listen(&mut self, address: SocketAddr, speaks: Speaks) -> Result<(), rt::Error> {
+        let listener = Rc::new(Listener::bind(address)?);
+        let door = Rc::clone(&self.door);
+        spawn_local(accept(door, Rc::clone(&listener), speaks)).detach();
+        self.listeners.push(listener);
+        Ok(())
+    }
+
+    /// Where WebSocket and REST are; of use when they were opened on port 0.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_address()
+        self.listeners[0].local_address()
     }
 
     /// Connections that are open now, of every protocol.
@@ -52,16 +75,19 @@ impl<I: Intake> Doors<I> {
     /// number of those that are left.
     pub async fn drain(&self, grace: Duration) -> usize {
         self.door.lines.drain();
-        self.listener.stop();
+        self.listeners.iter().for_each(|listener| listener.stop());
         let _grace_over = timeout(grace, self.door.lines.all_ended()).await;
         self.door.lines.live()
     }
 }
 
-async fn accept<I: Intake>(door: Rc<Door<I>>, listener: Rc<Listener>) {
+async fn accept<I: Intake>(door: Rc<Door<I>>, listener: Rc<Listener>, speaks: Speaks) {
     while !door.lines.draining() {
         match listener.accept().await {
-            Ok(stream) => spawn_local(connection(Rc::clone(&door), stream)).detach(),
+            Ok(stream) => match speaks {
+                Speaks::Http => spawn_local(connection(Rc::clone(&door), stream)).detach(),
+                Speaks::Grpc => spawn_local(grpc_connection(Rc::clone(&door), stream)).detach(),
+            },
             Err(_) if door.lines.draining() => return,
             // The client went away between its call and ours.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -82,9 +108,7 @@ async fn accept<I: Intake>(door: Rc<Door<I>>, listener: Rc<Listener>) {
 /// large as its largest part that is not.
 async fn connection<I: Intake>(door: Rc<Door<I>>, stream: Stream) {
     let line = door.lines.enter();
-    // Both fail only on a socket that is dead already, which the first read will tell.
-    let _dead = stream.set_nodelay();
-    stream.set_write_wait(WRITE_WAIT);
+    prepare(&stream);
     let end = Box::pin(http::serve(&door, &line, stream)).await;
     let stream = match end {
         End::Done(stream) => stream,
@@ -95,6 +119,19 @@ async fn connection<I: Intake>(door: Rc<Door<I>>, stream: Stream) {
         } => websocket::serve(&door, &line, stream, received, peer).await,
     };
     Box::pin(let_go(stream)).await;
+}
+
+/// As [`connection`]; HTTP/2 says goodbye itself.
+async fn grpc_connection<I: Intake>(door: Rc<Door<I>>, stream: Stream) {
+    let line = door.lines.enter();
+    prepare(&stream);
+    grpc::serve(&door, &line, stream).await;
+}
+
+fn prepare(stream: &Stream) {
+    // It fails only on a socket that is dead already, which the first read will tell.
+    let _dead = stream.set_nodelay();
+    stream.set_write_wait(WRITE_WAIT);
 }
 
 /// Ends a connection so that the last bytes arrive: closing a socket with unread bytes in it would

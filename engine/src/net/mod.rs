@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! listener -> http -> REST: Call ------------------.
-//!               |                                   > Intake -> answers
-//!               `--> websocket -> session: Outbox -'
+//!     |         |                                   > Intake -> answers
+//!     |         `--> websocket -> session: Outbox -|
+//!     `--> grpc: Call ----------------------------'
 //! ```
 //!
 //! Always:  one task for each connection; answers leave in the order in which they were given.
@@ -14,8 +15,11 @@
 //! Cancel:  connections end by [`Doors::drain`]; answers to vanished clients are dropped.
 //! Full:    the intake says [`Wait`]; the door stops reading and TCP tells the client.
 
+mod body;
 mod door;
+mod grpc;
 mod http;
+mod inflate;
 mod lines;
 mod listener;
 pub mod outbox;
@@ -28,13 +32,15 @@ mod tests;
 use crate::frame::Encoding;
 use crate::unit::Micros;
 pub use listener::Doors;
-pub use outbox::{Call, Outbox, Peer};
+pub use outbox::{Call, Outbox, Outcome, Peer, Protocol};
 use std::rc::Rc;
 
 /// What the network doors need from the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub port: u16,
+    /// Port of gRPC (`SERVER_GRPC_PORT`); `None` keeps that door shut.
+    pub grpc_port: Option<u16>,
     /// Header that carries the connection's id (`SERVER_WEBSOCKET_CONN_ID_HEADER`).
     pub conn_id_header: ::http::HeaderName,
     /// Header that carries the group (`SERVER_WEBSOCKET_CONN_GROUP_HEADER`); none by default.
@@ -86,13 +92,18 @@ pub trait Intake: Clone + 'static {
         message: &[u8],
     ) -> Result<(), Wait>;
 
-    /// Takes one REST body. `Ok` means that the answer will come through `call`.
+    /// Takes one REST body or gRPC message. `Ok` means that the answer will come through `call`.
     fn offer_call(&self, call: &Rc<Call>, encoding: Encoding, body: &[u8]) -> Result<(), Wait>;
 
     /// Resolves when offering again makes sense. May resolve early. Dropping it loses nothing.
     fn until(&self, wait: Wait) -> impl Future<Output = ()>;
 
     fn note(&self, note: Note);
+
+    /// Whether an event sent now would be acknowledged, as far as the shard knows.
+    fn is_ready(&self) -> bool {
+        true
+    }
 
     /// Unix seconds, for answers that the door itself gives.
     fn now_seconds(&self) -> i64;

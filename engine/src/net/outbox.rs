@@ -128,33 +128,62 @@ impl Outbox {
     }
 }
 
-/// One REST request's answer on its way out.
+/// Which door a call came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Rest,
+    Grpc,
+}
+
+/// What a call came to; each protocol has its own word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Accepted,
+    /// It could not be decoded. The answer to a gRPC call is then the reason alone.
+    Undecodable,
+    /// It was decoded and cannot be accepted, now or later.
+    Refused,
+    /// It could not be made safe.
+    Failed,
+}
+
+/// One REST request's or gRPC call's answer on its way out.
 #[derive(Debug)]
 pub struct Call {
     pub peer: Peer,
-    answer: RefCell<Option<(u16, Vec<u8>)>>,
+    pub protocol: Protocol,
+    answer: RefCell<Option<(Outcome, Vec<u8>)>>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Call {
-    pub fn new(peer: Peer) -> Self {
+    pub fn rest(peer: Peer) -> Self {
+        Self::new(peer, Protocol::Rest)
+    }
+
+    pub fn grpc(peer: Peer) -> Self {
+        Self::new(peer, Protocol::Grpc)
+    }
+
+    fn new(peer: Peer, protocol: Protocol) -> Self {
         Self {
             peer,
+            protocol,
             answer: RefCell::default(),
             waker: RefCell::default(),
         }
     }
 
-    /// Gives the answer: HTTP status and body, in the encoding of the request. Called once.
-    pub fn answer(&self, status: u16, body: Vec<u8>) {
-        *self.answer.borrow_mut() = Some((status, body));
+    /// Gives the answer, in the encoding of the request. Called once.
+    pub fn answer(&self, outcome: Outcome, body: Vec<u8>) {
+        *self.answer.borrow_mut() = Some((outcome, body));
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
     }
 
     /// The answer, when it has come.
-    pub async fn answered(&self) -> (u16, Vec<u8>) {
+    pub async fn answered(&self) -> (Outcome, Vec<u8>) {
         poll_fn(|context| {
             if let Some(answer) = self.answer.borrow_mut().take() {
                 return Poll::Ready(answer);
@@ -201,9 +230,10 @@ mod tests {
 
     #[test]
     fn a_call_waits_for_its_answer() {
-        let call = Call::new(Peer::default());
+        let call = Call::rest(Peer::default());
         assert_eq!(call.answered().now_or_never(), None);
-        call.answer(200, vec![1]);
-        assert_eq!(call.answered().now_or_never(), Some((200, vec![1])));
+        call.answer(Outcome::Accepted, vec![1]);
+        let answered = call.answered().now_or_never();
+        assert_eq!(answered, Some((Outcome::Accepted, vec![1])));
     }
 }

@@ -3,7 +3,7 @@
 use crate::event::answer::{Answer, Code, Status, encode};
 use crate::frame::Encoding;
 use crate::frame::websocket::write_message_with;
-use crate::net::{Call, Outbox};
+use crate::net::{Call, Outbox, Outcome, Protocol};
 use crate::unit::Micros;
 use std::rc::Rc;
 
@@ -77,27 +77,38 @@ pub(super) fn give(
             });
         }),
         To::Call(call) => {
+            let outcome = outcome(verdict);
+            let door = match call.protocol {
+                Protocol::Rest => Door::Rest,
+                Protocol::Grpc => Door::Grpc,
+            };
             let mut body = Vec::with_capacity(64 + guid.len());
-            with_answer(verdict, guid, now, Door::Call, |answer| {
-                encode(encoding, answer, &mut body);
+            with_answer(verdict, guid, now, door, |answer| {
+                if door == Door::Grpc && outcome == Outcome::Undecodable {
+                    body.extend_from_slice(answer.reason.as_bytes());
+                } else {
+                    encode(encoding, answer, &mut body);
+                }
             });
-            call.answer(http_status(verdict), body);
+            call.answer(outcome, body);
         }
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Door {
     Socket,
-    Call,
+    Rest,
+    Grpc,
 }
 
-/// HTTP's word for a verdict.
-fn http_status(verdict: Verdict<'_>) -> u16 {
+/// What a call's door is told.
+fn outcome(verdict: Verdict<'_>) -> Outcome {
     match verdict {
-        Verdict::Accepted => 200,
-        Verdict::Undecodable(_) | Verdict::Refused(_) => 400,
-        Verdict::Failed(_) => 500,
+        Verdict::Accepted => Outcome::Accepted,
+        Verdict::Undecodable(_) => Outcome::Undecodable,
+        Verdict::Refused(_) => Outcome::Refused,
+        Verdict::Failed(_) => Outcome::Failed,
     }
 }
 
@@ -112,11 +123,11 @@ fn with_answer(
     let text;
     let (code, reason, guid) = match (verdict, door) {
         (Verdict::Accepted, _) => (Code::Ok, "", Some(guid)),
-        (Verdict::Undecodable(reason), Door::Socket) => {
+        (Verdict::Undecodable(reason), Door::Socket | Door::Grpc) => {
             text = format!("cannot deserialize request: {reason}");
             (Code::BadRequest, text.as_str(), Some(guid))
         }
-        (Verdict::Undecodable(_), Door::Call) => {
+        (Verdict::Undecodable(_), Door::Rest) => {
             (Code::BadRequest, "deserialization failure", None)
         }
         (Verdict::Refused(reason), _) => (Code::BadRequest, reason, Some(guid)),

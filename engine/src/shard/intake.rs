@@ -12,7 +12,7 @@ use crate::limit::EVENT_BYTES_MAX;
 use crate::log::Origin;
 use crate::log::format::origin::{Door, OriginRow};
 use crate::log::journal::{AppendError, Journal, Request, RoutedEvent};
-use crate::net::{Call, Intake, Note, Outbox, Peer, Wait};
+use crate::net::{Call, Intake, Note, Outbox, Peer, Protocol, Wait};
 use crate::route::Table;
 use crate::rt::file::Volume;
 use crate::rt::notify::Notify;
@@ -309,7 +309,10 @@ impl Intake for Shard {
     fn offer_call(&self, call: &Rc<Call>, encoding: Encoding, body: &[u8]) -> Result<(), Wait> {
         let arrival = Arrival {
             peer: &call.peer,
-            door: Door::Rest,
+            door: match call.protocol {
+                Protocol::Rest => Door::Rest,
+                Protocol::Grpc => Door::Grpc,
+            },
             encoding,
             message: body,
         };
@@ -341,6 +344,10 @@ impl Intake for Shard {
             Note::UnknownContentType => counters.unknown_content_type += 1,
             Note::BytesReceived(bytes) => counters.received_bytes += bytes,
         }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.journal.fault().is_none()
     }
 
     fn now_seconds(&self) -> i64 {

@@ -295,8 +295,12 @@ impl Life {
 
     fn open_doors(&self, intake: Shard) -> Result<Doors<Shard>, rt::Error> {
         let net = self.core.settings.net.clone();
-        let address = any_address(net.port);
-        Doors::open(net, intake, address)
+        let (address, grpc_port) = (any_address(net.port), net.grpc_port);
+        let mut doors = Doors::open(net, intake, address)?;
+        if let Some(port) = grpc_port {
+            doors.open_grpc(any_address(port))?;
+        }
+        Ok(doors)
     }
 
     /// Drives one journal's commits, and tells those who wait for them.

@@ -47,7 +47,7 @@ const PORT: Kind = Kind::Whole {
 use Preset::{Number, Text};
 
 /// Keys of one table of the TOML file stand together.
-pub(super) static KEYS: [Key; 32] = [
+pub(super) static KEYS: [Key; 33] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -93,6 +93,16 @@ pub(super) static KEYS: [Key; 32] = [
         kind: Kind::Switch,
         default: Text("true"),
         sentence: "Refuse a WebSocket whose Origin names another host.",
+    },
+    Key {
+        name: "server.grpc.port",
+        variables: &["SERVER_GRPC_PORT"],
+        kind: Kind::Whole {
+            min: 0,
+            max: 65_535,
+        },
+        default: Number(8081),
+        sentence: "Port of gRPC; 0 keeps that door shut.",
     },
     Key {
         name: "event.ack",

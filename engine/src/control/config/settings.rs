@@ -58,6 +58,10 @@ impl Configuration {
     fn net(&self) -> crate::net::Settings {
         crate::net::Settings {
             port: self.whole("server.websocket.port") as u16,
+            grpc_port: match self.whole("server.grpc.port") {
+                0 => None,
+                port => Some(port as u16),
+            },
             conn_id_header: self
                 .header("server.websocket.conn_id_header")
                 .expect("this key holds a header always"),
@@ -118,10 +122,15 @@ impl Configuration {
     }
 
     fn check_ports(&self) -> Result<(), Error> {
-        let clash = self.whole("admin.port") == self.whole("server.websocket.port");
-        self.refuse_if(clash, "admin.port", || {
-            "another port than server.websocket.port has".into()
-        })
+        let ports = ["server.websocket.port", "server.grpc.port", "admin.port"];
+        for (at, name) in ports.iter().enumerate() {
+            let taken = |other: &&&str| self.whole(other) == self.whole(name);
+            let other = ports[..at].iter().find(taken);
+            self.refuse_if(other.is_some(), name, || {
+                format!("another port than {} has", other.unwrap_or(&""))
+            })?;
+        }
+        Ok(())
     }
 
     fn check_retention(&self) -> Result<(), Error> {

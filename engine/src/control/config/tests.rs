@@ -202,6 +202,8 @@ fn a_set_without_a_key_is_refused() {
 fn what_does_not_fit_together_is_refused() {
     let ports = environment(&[("SERVER_WEBSOCKET_PORT", "9090")]);
     assert!(refusal(ports).ends_with("wanted another port than server.websocket.port has"));
+    let ports = environment(&[("SERVER_GRPC_PORT", "8080")]);
+    assert!(refusal(ports).ends_with("wanted another port than server.websocket.port has"));
     let retention = environment(&[("RINGTAIL_LOG_RETENTION_BYTES", "256MiB")]);
     assert!(refusal(retention).ends_with("at least 4 times log.segment_bytes (512MiB)"));
     let volumes = environment(&[("RINGTAIL_LOG_VOLUMES", "/a,/b")]);
@@ -216,11 +218,11 @@ fn what_does_not_fit_together_is_refused() {
 fn raccoons_other_variables_are_accepted_and_named() {
     let layers = environment(&[
         ("WORKER_POOL_SIZE", "5"),
-        ("SERVER_GRPC_PORT", "8081"),
+        ("SERVER_WEBSOCKET_MAX_CONN", "10"),
         ("PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS", "b:9092"),
     ]);
     let notices = Configuration::resolve(layers).unwrap().notices;
     assert_eq!(notices.len(), 2);
     assert!(notices[0].contains("WORKER_POOL_SIZE"));
-    assert!(notices[1].contains("SERVER_GRPC_PORT"));
+    assert!(notices[1].contains("SERVER_WEBSOCKET_MAX_CONN"));
 }

@@ -87,7 +87,7 @@ impl Intake for Echo {
             return Err(Wait::Room);
         }
         self.0.peers.borrow_mut().push(call.peer.clone());
-        call.answer(200, body.to_vec());
+        call.answer(Outcome::Accepted, body.to_vec());
         Ok(())
     }
 
@@ -99,6 +99,10 @@ impl Intake for Echo {
 
     fn note(&self, note: Note) {
         self.0.notes.borrow_mut().push(note);
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.0.full.get()
     }
 
     fn now_seconds(&self) -> i64 {
@@ -114,6 +118,7 @@ struct World {
 fn settings() -> Settings {
     Settings {
         port: 0,
+        grpc_port: None,
         conn_id_header: ::http::HeaderName::from_static("x-user-id"),
         conn_group_header: Some(::http::HeaderName::from_static("x-group")),
         conn_group_default: "--default--".into(),

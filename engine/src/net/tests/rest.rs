@@ -1,6 +1,8 @@
 //! Requests and their answers over HTTP.
 
 use super::*;
+use crate::net::inflate::Coding;
+use crate::net::inflate::tests::deflate;
 
 fn post(content_type: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
@@ -100,6 +102,50 @@ fn what_is_wrong_with_a_request_is_told_by_its_status() {
             );
         }
         assert!(world.echo.noted(Note::UnknownContentType));
+    });
+}
+
+fn packed(coding: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /api/v1/events HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n\
+         Content-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+#[test]
+fn a_compressed_body_is_taken_as_what_it_inflates_to() {
+    World::run(async |world| {
+        let mut client = world.call().await;
+        let plain = vec![b' '; MESSAGE_BYTES_DEFAULT];
+        for (name, coding) in [("gzip", Coding::Gzip), ("zstd", Coding::Zstd)] {
+            client.send(&packed(name, &deflate(coding, &plain))).await;
+            let (head, answer) = client.reply().await;
+            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+            assert!(answer == plain);
+        }
+    });
+}
+
+#[test]
+fn a_body_that_inflates_past_the_limit_gets_413() {
+    let bomb = vec![b' '; MESSAGE_BYTES_DEFAULT + 1];
+    let cases = [
+        (packed("gzip", &deflate(Coding::Gzip, &bomb)), 413),
+        (packed("zstd", &deflate(Coding::Zstd, &bomb)), 413),
+        (packed("gzip", b"not gzip"), 400),
+        (packed("br", b"x"), 415),
+    ];
+    World::run(async |world| {
+        for (request, status) in &cases {
+            let mut client = world.call().await;
+            client.send(request).await;
+            let head = client.reply().await.0;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            let tells_codings = head.contains("accept-encoding: gzip, deflate, zstd");
+            assert_eq!(tells_codings, *status == 415, "{head}");
+        }
     });
 }
 

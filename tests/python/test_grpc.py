@@ -1,0 +1,217 @@
+"""gRPC by `grpcio`: the call, its refusals, deadlines, compression, sizes; health and reflection."""
+
+import os
+import socket
+import threading
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase)
+
+from clients import (BAD_REQUEST, ERROR, MESSAGE_BYTES_MAX, OK, PATIENCE, SUCCESS, check_protobuf,
+                     protobuf_request)
+
+ANY_BYTES = bytes(range(256))
+ME = (("x-user-id", "grpcio"),)
+SERVICE = "raystack.raccoon.v1beta1.EventService"
+SEND_EVENT = f"/{SERVICE}/SendEvent"
+
+
+def request(proto, guid, *events):
+    return proto.SendEventRequest.FromString(protobuf_request(proto, guid, events))
+
+
+def raw(channel, method=SEND_EVENT):
+    """A unary call of bytes, so that they can be wrong."""
+    return channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
+
+
+def failure(call, *words, **named):
+    with pytest.raises(grpc.RpcError) as raised:
+        call(*words, timeout=named.pop("timeout", PATIENCE), **named)
+    return raised.value.code(), raised.value.details()
+
+
+def test_a_batch_is_stored_and_answered(events, proto, kind, topic, promise, admin):
+    sent = request(proto, "grpc-1", (kind, ANY_BYTES), (kind, b""))
+    answer, call = events.SendEvent.with_call(sent, metadata=ME, timeout=PATIENCE)
+    check_protobuf(proto, answer.SerializeToString(), SUCCESS, OK, "grpc-1")
+    assert call.code() == grpc.StatusCode.OK
+    promise(kind, ANY_BYTES, b"")
+    assert admin.values(topic) == [ANY_BYTES, b""]
+
+
+def test_an_empty_request_and_an_empty_guid_are_answered(events, proto):
+    answer = events.SendEvent(proto.SendEventRequest(), metadata=ME, timeout=PATIENCE)
+    check_protobuf(proto, answer.SerializeToString(), SUCCESS, OK, "")
+
+
+def test_calls_side_by_side_are_each_answered(events, proto, kind, promise, topic, admin):
+    sent = [request(proto, f"g-{number}", (kind, str(number).encode())) for number in range(300)]
+    calls = [events.SendEvent.future(each, metadata=ME, timeout=PATIENCE) for each in sent]
+    guids = [call.result().data["req_guid"] for call in calls]
+    assert guids == [each.req_guid for each in sent]
+    stored = admin.values(topic)
+    assert sorted(stored, key=int) == [str(number).encode() for number in range(300)]
+    promise(kind, *stored)
+
+
+def test_a_call_without_an_id_fails(events, proto):
+    code, details = failure(events.SendEvent, proto.SendEventRequest())
+    assert (code, details) == (grpc.StatusCode.UNKNOWN, "connection id header missing")
+
+
+def test_an_empty_id_is_accepted(events, proto):
+    answer = events.SendEvent(proto.SendEventRequest(), metadata=(("x-user-id", ""),), timeout=PATIENCE)
+    assert answer.code == OK
+
+
+def test_what_is_no_request_is_internal(channel):
+    code, details = failure(raw(channel), b"\x0a\xff", metadata=ME)
+    assert code == grpc.StatusCode.INTERNAL
+    assert details.startswith("cannot deserialize request: ")
+
+
+def test_a_type_without_a_topic_is_an_answer(events, proto):
+    answer = events.SendEvent(request(proto, "g", ("no topic / at all", b"x")), metadata=ME,
+                              timeout=PATIENCE)
+    check_protobuf(proto, answer.SerializeToString(), ERROR, BAD_REQUEST, "g", "event 0: …")
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_requests_are_taken(events, proto, kind, topic, promise, admin, compression):
+    payload = b"again and " * 5000
+    answer = events.SendEvent(request(proto, "packed", (kind, payload)), metadata=ME,
+                              compression=compression, timeout=PATIENCE)
+    assert answer.code == OK
+    promise(kind, payload)
+    assert admin.values(topic) == [payload]
+
+
+def test_the_largest_message_is_taken(events, proto, kind, topic, promise, admin):
+    sizes = [400_000, 600_000]
+    answer = events.SendEvent(request(proto, "large", *((kind, bytes(size)) for size in sizes)),
+                              metadata=ME, timeout=PATIENCE)
+    assert answer.code == OK
+    promise(kind, *(bytes(size) for size in sizes))
+    assert [len(value) for value in admin.values(topic)] == sizes
+
+
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+def test_a_message_over_the_limit_exhausts_the_resource(channel, compression):
+    code, details = failure(raw(channel), bytes(MESSAGE_BYTES_MAX + 1), metadata=ME,
+                            compression=compression)
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED, details
+    assert "larger than max" in details
+
+
+def test_a_deadline_that_is_over_is_told(events, proto):
+    code, _ = failure(events.SendEvent, proto.SendEventRequest(), metadata=ME, timeout=1e-9)
+    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_deadline_ends_a_call_whose_body_does_not_come(channel):
+    never = threading.Event()
+
+    def nothing():
+        never.wait(PATIENCE)
+        yield b""
+
+    call = channel.stream_unary(SEND_EVENT, request_serializer=bytes, response_deserializer=bytes)
+    metadata = (*ME, ("grpc-timeout", "50m"))
+    with pytest.raises(grpc.RpcError) as raised:
+        call(nothing(), metadata=metadata, timeout=PATIENCE)
+    never.set()
+    assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("method", [f"/{SERVICE}/Nothing", "/no.such.Service/SendEvent", "/x"])
+def test_an_unknown_method_is_unimplemented(channel, method):
+    code, _ = failure(raw(channel, method), b"", metadata=ME)
+    assert code == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_two_messages_in_a_unary_call_are_refused(channel):
+    call = channel.stream_unary(SEND_EVENT, request_serializer=bytes, response_deserializer=bytes)
+    with pytest.raises(grpc.RpcError) as raised:
+        call(iter([b"", b""]), metadata=ME, timeout=PATIENCE)
+    assert raised.value.code() == grpc.StatusCode.INTERNAL
+
+
+def test_what_is_not_http_2_is_turned_away():
+    address = ("127.0.0.1", int(os.environ["RINGTAIL_GRPC"]))
+    with socket.create_connection(address, timeout=PATIENCE) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        received = b""
+        try:
+            while more := plain.recv(65536):
+                received += more
+        except ConnectionResetError:
+            pass
+        assert b"HTTP/1.1 200" not in received
+
+
+# ---- health ----
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+def test_health_is_served(channel, service):
+    stub = health_pb2_grpc.HealthStub(channel)
+    answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_the_health_of_a_stranger_is_not_found(channel):
+    stub = health_pb2_grpc.HealthStub(channel)
+    wrong = health_pb2.HealthCheckRequest(service="stranger")
+    code, _ = failure(stub.Check, wrong)
+    assert code == grpc.StatusCode.NOT_FOUND
+    watch = stub.Watch(wrong, timeout=PATIENCE)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    watch.cancel()
+
+
+def test_a_watch_says_the_state_at_once(channel):
+    stub = health_pb2_grpc.HealthStub(channel)
+    watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
+
+
+# ---- reflection ----
+
+
+def test_reflection_tells_the_contract(channel, proto):
+    database = ProtoReflectionDescriptorDatabase(channel)
+    assert set(database.get_services()) == {
+        SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection"}
+    pool = DescriptorPool(database)
+    told = pool.FindMessageTypeByName("raystack.raccoon.v1beta1.SendEventRequest")
+    ours = proto.SendEventRequest.DESCRIPTOR
+    assert [(f.name, f.number) for f in told.fields] == [(f.name, f.number) for f in ours.fields]
+    assert pool.FindServiceByName(SERVICE).methods[0].name == "SendEvent"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_both_versions_of_reflection_answer_in_order(channel, version):
+    call = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString)
+    asked = [
+        reflection_pb2.ServerReflectionRequest(host="h", list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_by_filename="no.proto"),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
+        reflection_pb2.ServerReflectionRequest(),
+    ]
+    answers = list(call(iter(asked), timeout=PATIENCE))
+    assert [answer.original_request for answer in answers] == asked
+    kinds = [answer.WhichOneof("message_response") for answer in answers]
+    assert kinds == ["list_services_response", "error_response", "file_descriptor_response",
+                     "error_response"]
+    assert answers[1].error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
