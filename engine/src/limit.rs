@@ -17,6 +17,8 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 pub const BATCH_EVENTS_MAX: usize = 65_536;
 /// Why a request is refused, in an answer.
 pub const REASON_BYTES_MAX: usize = 256;
+/// Events of a request whose faults an answer tells one by one.
+pub const EVENT_FAULTS_MAX: usize = 16;
 /// Groups within groups in unknown fields of protobuf, as deep as prost goes.
 pub const PROTOBUF_DEPTH_MAX: u32 = 100;
 /// Kafka's longest topic name.
@@ -77,6 +79,10 @@ pub const PAUSED_BUFFERS_MAX: u32 = 64;
 pub const GRPC_STREAMS_MAX: u32 = 128;
 /// What one gRPC connection may send before it is read.
 pub const GRPC_WINDOW_BYTES: u32 = 1 << 20;
+/// How long a browser may remember the answer to a CORS preflight, in seconds.
+pub const CORS_AGE_SECONDS_MAX: u64 = 600;
+/// Origins, methods or headers that CORS may allow.
+pub const CORS_NAMES_MAX: usize = 64;
 /// Metadata of a gRPC call.
 pub const GRPC_HEAD_BYTES_MAX: u32 = 16 << 10;
 /// Answers of one gRPC call that wait to be sent.

@@ -58,19 +58,20 @@ def _is_now(seconds):
     assert abs(seconds - time.time()) <= 5, f"{seconds} is not the time of the answer"
 
 
-def check_protobuf(proto, body, status, code, guid, reason=""):
-    """Every field of a protobuf answer. `guid=None`: no data; a `reason` that ends in … is a prefix."""
+def check_protobuf(proto, body, status, code, guid, reason="", events=()):
+    """Every field of a protobuf answer. `guid=None`: no data; a `reason` that ends in … is a prefix;
+    `events` are those that are told to be why."""
     assert type(body) is bytes
     answer = proto.SendEventResponse.FromString(body)
     assert (answer.status, answer.code) == (status, code), answer
     _is_now(answer.sent_time)
     _check_reason(answer.reason, reason)
-    assert dict(answer.data) == ({} if guid is None else {"req_guid": guid}), answer
+    _check_data(dict(answer.data), guid, events)
     assert answer.SerializeToString(deterministic=True)
     return answer
 
 
-def check_json(body, status, code, guid, reason=""):
+def check_json(body, status, code, guid, reason="", events=()):
     """Every field of a JSON answer, its type, and that nothing else is there."""
     text = body if isinstance(body, str) else body.decode("utf-8")
     answer = json.loads(text)
@@ -83,9 +84,16 @@ def check_json(body, status, code, guid, reason=""):
         _check_reason(answer["reason"], reason)
     if guid is not None:
         names.append("data")
-        assert answer["data"] == {"req_guid": guid}, text
+        _check_data(answer["data"], guid, events)
     assert list(answer) == names, f"other fields than {names}: {text}"
     return answer
+
+
+def _check_data(data, guid, events):
+    assert data.get("req_guid") == guid, data
+    faults = [f"event.{number}" for number in events]
+    assert sorted(data) == sorted(faults + ([] if guid is None else ["req_guid"])), data
+    assert all(type(data[name]) is str and data[name] for name in faults), data
 
 
 def _check_reason(found, wanted):

@@ -1,6 +1,7 @@
 """REST by curl: content types, encodings, refusals, methods, sizes."""
 
 import base64
+import gzip
 import json
 
 import pytest
@@ -84,7 +85,7 @@ def test_an_empty_protobuf_body_and_a_null_are_empty_requests(port, proto):
 def test_a_type_that_makes_no_topic_name_is_refused_with_the_reason(port, kind):
     answer = post(port, "application/json", json_request("bad", [(kind, b"1"), ("a b", b"2")]))
     assert answer.status == 400
-    said = check_json(answer.body, ERROR, BAD_REQUEST, "bad", "…")
+    said = check_json(answer.body, ERROR, BAD_REQUEST, "bad", "…", events=[1])
     assert "topic" in said["reason"]
 
 
@@ -127,3 +128,39 @@ def test_one_connection_serves_many_requests(port, kind, topic, promise, admin):
     assert answer.status == 200
     promise(kind, b"again", b"again")
     assert admin.values(topic) == [b"again", b"again"]
+
+
+def test_each_event_that_cannot_be_accepted_is_named(port, proto, kind):
+    events = [(kind if number % 3 else "no topic / at all", b"x") for number in range(9)]
+    answer = post(port, "application/json", json_request("some", events))
+    assert answer.status == 400
+    check_json(answer.body, ERROR, BAD_REQUEST, "some",
+               "3 of 9 events, the first is event 0: …", events=[0, 3, 6])
+    events = [("no topic / at all", b"x")] * 500
+    answer = post(port, "application/proto", protobuf_request(proto, "all", events))
+    check_protobuf(proto, answer.body, ERROR, BAD_REQUEST, "all", "500 of 500 events, …",
+                   events=range(16))
+
+
+def test_a_gzipped_body_is_taken(port, kind, topic, promise, admin):
+    payload = b"again and " * 5000
+    body = gzip.compress(json_request("packed", [(kind, payload)]).encode())
+    answer = post(port, "application/json", body, "-H", "Content-Encoding: gzip")
+    assert answer.status == 200
+    check_json(answer.body, SUCCESS, OK, "packed")
+    promise(kind, payload)
+    assert admin.values(topic) == [payload]
+
+
+def test_a_zip_bomb_gets_413(port):
+    bomb = gzip.compress(b" " * (200 << 20))
+    assert len(bomb) < MESSAGE_BYTES_MAX
+    answer = post(port, "application/json", bomb, "-H", "Content-Encoding: gzip")
+    assert answer.status == 413
+    check_json(answer.body, ERROR, BAD_REQUEST, None, "message too large")
+
+
+@pytest.mark.parametrize("coding, status", [("gzip", 400), ("zstd", 400), ("br", 415)])
+def test_a_body_that_does_not_inflate_is_refused(port, coding, status):
+    answer = post(port, "application/json", "{}", "-H", f"Content-Encoding: {coding}")
+    assert answer.status == status

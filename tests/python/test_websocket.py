@@ -163,10 +163,10 @@ def test_a_type_that_makes_no_topic_name_is_refused_whole(port, proto, admin, ki
     good = f"{kind}-good"
     with websocket(port, kind) as socket:
         socket.send(protobuf_request(proto, "wrong", [(good, b"1"), (wrong, b"2")]))
-        answer = check_protobuf(proto, socket.recv(), ERROR, BAD_REQUEST, "wrong", "…")
+        answer = check_protobuf(proto, socket.recv(), ERROR, BAD_REQUEST, "wrong", "…", events=[1])
         assert "topic" in answer.reason
         socket.send(json_request("wrong", [(good, b"1"), (wrong, b"2")]))
-        check_json(socket.recv(), ERROR, BAD_REQUEST, "wrong", "…")
+        check_json(socket.recv(), ERROR, BAD_REQUEST, "wrong", "…", events=[1])
         socket.send(b"")
         check_protobuf(proto, socket.recv(), SUCCESS, OK, "")
     row = admin.topics().get(f"clickstream-{good}-log")

@@ -32,7 +32,11 @@ fn python_and_curl_agree_with_the_log() {
     let scratch = Scratch::new("foreign");
     let (store, acked) = (scratch.join("store"), scratch.join("promised.json"));
     let [grpc, _] = free_ports();
-    let server = Setup::new(&scratch).set("SERVER_GRPC_PORT", grpc).start();
+    let server = Setup::new(&scratch)
+        .set("SERVER_GRPC_PORT", grpc)
+        .set("SERVER_CORS_ENABLED", true)
+        .set("SERVER_CORS_ALLOWED_ORIGIN", "http://page.example")
+        .start();
 
     let questions = program::repository().join("tests/python");
     let mut pytest = program::clean(&program::python());

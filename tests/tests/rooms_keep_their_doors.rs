@@ -34,6 +34,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "log",
             "route",
             "net::Settings",
+            "net::Cors",
             "unit",
             "limit",
         ],

@@ -32,6 +32,23 @@ pub struct Answer<'a> {
     pub reason: &'a str,
     /// `data.req_guid`; `None` leaves `data` out altogether.
     pub guid: Option<&'a str>,
+    /// What `data` says of single events, as `event.3`.
+    pub events: &'a [EventFault],
+}
+
+/// Why one event of a request cannot be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventFault {
+    /// Its place in the request, from 0.
+    pub index: u32,
+    /// At most [`REASON_BYTES_MAX`](crate::limit::REASON_BYTES_MAX) bytes.
+    pub reason: Box<str>,
+}
+
+impl EventFault {
+    fn key(&self) -> String {
+        format!("event.{}", self.index)
+    }
 }
 
 /// Appends the answer to `out`. Allocates only when `out` must grow.
@@ -55,7 +72,7 @@ mod key {
     pub(super) const ENTRY_VALUE: u32 = 2 << 3 | 2;
 }
 
-/// The one key that `data` has.
+/// The key that `data` always has.
 const GUID: &str = "req_guid";
 
 fn encode_protobuf(answer: &Answer<'_>, out: &mut Vec<u8>) -> quick_protobuf::Result<()> {
@@ -71,12 +88,24 @@ fn encode_protobuf(answer: &Answer<'_>, out: &mut Vec<u8>) -> quick_protobuf::Re
     let Some(guid) = answer.guid else {
         return Ok(());
     };
-    // Both halves of the entry are written even when empty, as Go writes them.
-    let entry_bytes = 2 + sizeof_len(GUID.len()) + sizeof_len(guid.len());
+    write_entry(&mut writer, GUID, guid)?;
+    for fault in answer.events {
+        write_entry(&mut writer, &fault.key(), &fault.reason)?;
+    }
+    Ok(())
+}
+
+/// One entry of `data`. Both halves are written even when empty, as Go writes them.
+fn write_entry(
+    writer: &mut Writer<&mut Vec<u8>>,
+    name: &str,
+    value: &str,
+) -> quick_protobuf::Result<()> {
+    let entry_bytes = 2 + sizeof_len(name.len()) + sizeof_len(value.len());
     writer.write_tag(key::DATA)?;
     writer.write_varint(entry_bytes as u64)?;
-    writer.write_with_tag(key::ENTRY_KEY, |w| w.write_string(GUID))?;
-    writer.write_with_tag(key::ENTRY_VALUE, |w| w.write_string(guid))
+    writer.write_with_tag(key::ENTRY_KEY, |w| w.write_string(name))?;
+    writer.write_with_tag(key::ENTRY_VALUE, |w| w.write_string(value))
 }
 
 fn encode_json(answer: &Answer<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
@@ -95,6 +124,12 @@ fn encode_json(answer: &Answer<'_>, out: &mut Vec<u8>) -> serde_json::Result<()>
     if let Some(guid) = answer.guid {
         out.extend_from_slice(br#","data":{"req_guid":"#);
         serde_json::to_writer(&mut *out, guid)?;
+        for fault in answer.events {
+            out.push(b',');
+            serde_json::to_writer(&mut *out, &fault.key())?;
+            out.push(b':');
+            serde_json::to_writer(&mut *out, &fault.reason)?;
+        }
         out.push(b'}');
     }
     out.push(b'}');
@@ -117,6 +152,7 @@ mod tests {
         sent_time: 1_700_000_000,
         reason: "",
         guid: Some("g-1"),
+        events: &[],
     };
 
     fn json(answer: &Answer<'_>) -> String {
@@ -168,6 +204,35 @@ mod tests {
     }
 
     #[test]
+    fn single_events_are_told_beside_the_guid() {
+        let events = [(3, "no \"topic\""), (65_535, "")].map(|(index, reason)| EventFault {
+            index,
+            reason: reason.into(),
+        });
+        let answer = Answer {
+            events: &events,
+            ..SUCCESS
+        };
+        let told = protobuf(&answer).data;
+        let wanted = [
+            ("event.3", "no \"topic\""),
+            ("event.65535", ""),
+            ("req_guid", "g-1"),
+        ];
+        assert!(told.iter().map(|(k, v)| (&**k, &**v)).eq(wanted));
+        assert!(
+            json(&answer).ends_with(
+                r#""data":{"req_guid":"g-1","event.3":"no \"topic\"","event.65535":""}}"#
+            )
+        );
+        let silent = Answer {
+            guid: None,
+            ..answer
+        };
+        assert!(protobuf(&silent).data.is_empty());
+    }
+
+    #[test]
     fn an_answer_is_appended_and_nothing_else_is_touched() {
         for encoding in [Encoding::Protobuf, Encoding::Json] {
             let (mut alone, mut behind) = (Vec::new(), b"before".to_vec());
@@ -197,7 +262,7 @@ mod tests {
         ) {
             let guid = guid.as_deref();
             let reason = reason.as_str();
-            let answer = Answer { status, code, sent_time, reason, guid };
+            let answer = Answer { status, code, sent_time, reason, guid, events: &[] };
             let told = protobuf(&answer);
             let data = guid.map(|guid| ("req_guid".to_owned(), guid.to_owned()));
             prop_assert_eq!(&told, &SendEventResponse {

@@ -7,6 +7,7 @@
 //!          bodies and idle connections have time limits. A shard without room reads no bodies.
 
 use super::body::{self, Trouble};
+use super::cors::Ruling;
 use super::door::Door;
 use super::lines::Line;
 use super::outbox::{Call, Outcome, Peer};
@@ -100,6 +101,20 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
 
 impl<I: Intake> Desk<I> {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let Some(cors) = &self.door.settings.cors else {
+            return self.serve(request).await;
+        };
+        match cors.judge(request.method(), request.headers()) {
+            Ruling::Preflight(reply) => reply,
+            Ruling::Serve(added) => {
+                let mut reply = self.serve(request).await;
+                reply.headers_mut().extend(added);
+                reply
+            }
+        }
+    }
+
+    async fn serve(&self, request: Request<Incoming>) -> Reply {
         match request.uri().path() {
             "/api/v1/events" => match *request.method() {
                 Method::POST => self.take_events(request).await,
@@ -181,6 +196,7 @@ impl<I: Intake> Desk<I> {
             sent_time: self.door.intake.now_seconds(),
             reason,
             guid: None,
+            events: &[],
         };
         let mut body = Vec::new();
         encode(encoding, &answer, &mut body);

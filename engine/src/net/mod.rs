@@ -16,6 +16,7 @@
 //! Full:    the intake says [`Wait`]; the door stops reading and TCP tells the client.
 
 mod body;
+mod cors;
 mod door;
 mod grpc;
 mod http;
@@ -31,6 +32,7 @@ mod tests;
 
 use crate::frame::Encoding;
 use crate::unit::Micros;
+pub use cors::Cors;
 pub use listener::Doors;
 pub use outbox::{Call, Outbox, Outcome, Peer, Protocol};
 use std::rc::Rc;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub conn_group_default: Box<str>,
     /// Refuse an upgrade whose `Origin` names another host (`SERVER_WEBSOCKET_CHECK_ORIGIN`).
     pub check_origin: bool,
+    /// What pages of other hosts may ask over HTTP (`SERVER_CORS_ENABLED`); `None` tells them nothing.
+    pub cors: Option<Cors>,
     /// Largest message or body, in bytes (`server.max_message_bytes`).
     pub message_bytes_max: usize,
 }

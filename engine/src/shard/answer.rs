@@ -1,6 +1,6 @@
 //! Verdicts become answers in the client's protocol, and find their way to it.
 
-use crate::event::answer::{Answer, Code, Status, encode};
+use crate::event::answer::{Answer, Code, EventFault, Status, encode};
 use crate::frame::Encoding;
 use crate::frame::websocket::write_message_with;
 use crate::net::{Call, Outbox, Outcome, Protocol};
@@ -19,8 +19,8 @@ pub(super) enum Verdict<'a> {
     Accepted,
     /// It could not be decoded; the reason is the decoder's.
     Undecodable(&'a str),
-    /// It was decoded and cannot be accepted, now or later.
-    Refused(&'a str),
+    /// It was decoded and cannot be accepted, now or later; and which events are why.
+    Refused(&'a str, &'a [EventFault]),
     /// It could not be made safe.
     Failed(&'a str),
 }
@@ -107,7 +107,7 @@ fn outcome(verdict: Verdict<'_>) -> Outcome {
     match verdict {
         Verdict::Accepted => Outcome::Accepted,
         Verdict::Undecodable(_) => Outcome::Undecodable,
-        Verdict::Refused(_) => Outcome::Refused,
+        Verdict::Refused(..) => Outcome::Refused,
         Verdict::Failed(_) => Outcome::Failed,
     }
 }
@@ -130,7 +130,7 @@ fn with_answer(
         (Verdict::Undecodable(_), Door::Rest) => {
             (Code::BadRequest, "deserialization failure", None)
         }
-        (Verdict::Refused(reason), _) => (Code::BadRequest, reason, Some(guid)),
+        (Verdict::Refused(reason, _), _) => (Code::BadRequest, reason, Some(guid)),
         (Verdict::Failed(reason), _) => {
             text = format!("cannot publish events: {reason}");
             (Code::InternalError, text.as_str(), Some(guid))
@@ -141,12 +141,17 @@ fn with_answer(
     } else {
         Status::Error
     };
+    let events = match verdict {
+        Verdict::Refused(_, events) => events,
+        _ => &[],
+    };
     write(&Answer {
         status,
         code,
         sent_time: now.seconds(),
         reason,
         guid,
+        events,
     });
 }
 

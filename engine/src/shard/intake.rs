@@ -7,8 +7,9 @@ use super::probe::Probe;
 use super::settle::Waiter;
 use crate::ack::Ledger;
 use crate::event::Batch;
+use crate::event::answer::EventFault;
 use crate::frame::Encoding;
-use crate::limit::EVENT_BYTES_MAX;
+use crate::limit::{self, EVENT_BYTES_MAX, EVENT_FAULTS_MAX, REASON_BYTES_MAX};
 use crate::log::Origin;
 use crate::log::format::origin::{Door, OriginRow};
 use crate::log::journal::{AppendError, Journal, Request, RoutedEvent};
@@ -67,8 +68,50 @@ pub(super) struct Shard(pub(super) Rc<Core>);
 pub(super) enum Stop {
     Wait(Wait),
     Undecodable { reason: String, guid: String },
-    Refused(String),
+    Refused(Refused),
     Failed(Arc<str>),
+}
+
+/// Why a request can never be accepted.
+#[derive(Default)]
+pub(super) struct Refused {
+    /// It sums up.
+    pub(super) reason: String,
+    /// The first events that are why.
+    pub(super) events: Vec<EventFault>,
+    /// How many there are in all.
+    count: usize,
+}
+
+impl Refused {
+    fn whole(reason: String) -> Self {
+        Self {
+            reason,
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, index: usize, why: &str) {
+        self.count += 1;
+        if self.events.len() < EVENT_FAULTS_MAX {
+            self.events.push(EventFault {
+                index: index as u32,
+                reason: limit::cut(why, REASON_BYTES_MAX).into(),
+            });
+        }
+    }
+
+    /// Says in one sentence what is wrong with how many of `events`.
+    fn sum_up(mut self, events: usize) -> Self {
+        if let Some(first) = self.events.first() {
+            let (index, why) = (first.index, &first.reason);
+            self.reason = match self.count {
+                1 => format!("event {index}: {why}"),
+                count => format!("{count} of {events} events, the first is event {index}: {why}"),
+            };
+        }
+        self
+    }
 }
 
 /// A message on its way in.
@@ -172,7 +215,9 @@ impl Core {
                 work.probe.counters.reads_paused += 1;
                 Err(Stop::Wait(Wait::Room))
             }
-            Err(error @ AppendError::TooLarge { .. }) => Err(Stop::Refused(error.to_string())),
+            Err(error @ AppendError::TooLarge { .. }) => {
+                Err(Stop::Refused(Refused::whole(error.to_string())))
+            }
             Err(AppendError::Refused(reason)) => Err(Stop::Failed(reason)),
         }
     }
@@ -205,13 +250,14 @@ impl Core {
         let source = work.batch.source(message);
         work.routed.clear();
         work.missing.clear();
+        let mut refused = Refused::default();
         let mut last: Option<(&[u8], RoutedEvent)> = None;
         for (index, event) in work.batch.events.iter().enumerate() {
             if EVENT_BYTES_MAX < event.payload.bytes as usize {
                 let bytes = event.payload.bytes;
-                return Err(Stop::Refused(format!(
-                    "event {index} has {bytes} bytes; at most {EVENT_BYTES_MAX} are allowed"
-                )));
+                let why = format!("it has {bytes} bytes; at most {EVENT_BYTES_MAX} are allowed");
+                refused.add(index, &why);
+                continue;
             }
             let kind = event.kind.of(source);
             let topic = match &last {
@@ -219,7 +265,9 @@ impl Core {
                 _ => table.route(kind),
             };
             let Some(topic) = topic else {
-                note_missing(&table, kind, index, &mut work.missing)?;
+                if let Err(why) = note_missing(&table, kind, &mut work.missing) {
+                    refused.add(index, &why);
+                }
                 continue;
             };
             let (start, bytes) = (event.payload.start, event.payload.bytes);
@@ -230,6 +278,9 @@ impl Core {
             };
             work.routed.push(routed);
             last = Some((kind, routed));
+        }
+        if refused.count > 0 {
+            return Err(Stop::Refused(refused.sum_up(work.batch.events.len())));
         }
         if work.missing.is_empty() {
             Ok(())
@@ -270,19 +321,12 @@ impl Core {
     }
 }
 
-/// Notes a type that no topic is known for; refuses it when there can be none.
-fn note_missing(
-    table: &Table,
-    kind: &[u8],
-    index: usize,
-    missing: &mut Vec<Box<str>>,
-) -> Result<(), Stop> {
+/// Notes a type that no topic is known for; says why there can be none.
+fn note_missing(table: &Table, kind: &[u8], missing: &mut Vec<Box<str>>) -> Result<(), String> {
     let kind = std::str::from_utf8(kind).unwrap_or_default();
-    if let Err(reason) = table.pattern().topic_name(kind) {
-        return Err(Stop::Refused(format!("event {index}: {reason}")));
-    }
+    table.pattern().topic_name(kind)?;
     if let Some(reason) = &table.closed {
-        return Err(Stop::Refused(format!("event {index}: {reason}")));
+        return Err((**reason).into());
     }
     if !missing.iter().any(|known| **known == *kind) {
         missing.push(kind.into());

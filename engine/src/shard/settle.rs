@@ -2,6 +2,7 @@
 
 use super::answer::{Guid, To, Verdict, give};
 use super::intake::{Arrival, Asked, Core, Stop, Work};
+use crate::event::answer::EventFault;
 use crate::frame::Encoding;
 use crate::route::Table;
 use crate::shard::Acknowledge;
@@ -24,6 +25,7 @@ pub(super) struct Waiter {
 
 struct Refusal {
     reason: Box<str>,
+    events: Vec<EventFault>,
     kind: Kind,
 }
 
@@ -36,10 +38,10 @@ enum Kind {
 }
 
 impl Kind {
-    fn verdict(self, reason: &str) -> Verdict<'_> {
+    fn verdict<'a>(self, reason: &'a str, events: &'a [EventFault]) -> Verdict<'a> {
         match self {
             Self::Undecodable => Verdict::Undecodable(reason),
-            Self::Refused => Verdict::Refused(reason),
+            Self::Refused => Verdict::Refused(reason, events),
             Self::Failed => Verdict::Failed(reason),
         }
     }
@@ -111,14 +113,16 @@ impl Core {
         let encoding = arrival.encoding;
         let source = work.batch.source(arrival.message);
         let guid = std::str::from_utf8(work.batch.guid.of(source)).unwrap_or_default();
+        let mut events = Vec::new();
         let (guid, reason, kind) = match &stop {
             Stop::Undecodable { reason, guid } => {
                 counters.batches_refused_serde += 1;
                 (guid.as_str(), reason.as_str(), Kind::Undecodable)
             }
-            Stop::Refused(reason) => {
+            Stop::Refused(refused) => {
                 counters.batches_refused_policy += 1;
-                (guid, reason.as_str(), Kind::Refused)
+                events.clone_from(&refused.events);
+                (guid, refused.reason.as_str(), Kind::Refused)
             }
             Stop::Failed(reason) => {
                 counters.batches_refused_log += 1;
@@ -127,7 +131,8 @@ impl Core {
             Stop::Wait(_) => unreachable!("a wait is not a refusal"),
         };
         if is_free(&to) {
-            return give(&to, encoding, guid, kind.verdict(reason), (now, false));
+            let verdict = kind.verdict(reason, &events);
+            return give(&to, encoding, guid, verdict, (now, false));
         }
         if let To::Socket(outbox) = &to {
             outbox.expect_answer();
@@ -144,6 +149,7 @@ impl Core {
                 events: 0,
                 refusal: Some(Box::new(Refusal {
                     reason: reason.into(),
+                    events,
                     kind,
                 })),
             },
@@ -158,7 +164,7 @@ impl Core {
         while let Some(waiter) = work.ledger.pop(upto) {
             work.in_flight_bytes -= waiter.bytes as usize;
             let verdict = match (&waiter.refusal, failure) {
-                (Some(refusal), _) => refusal.kind.verdict(&refusal.reason),
+                (Some(refusal), _) => refusal.kind.verdict(&refusal.reason, &refusal.events),
                 (None, None) => Verdict::Accepted,
                 (None, Some(reason)) => Verdict::Failed(reason),
             };

@@ -1,6 +1,6 @@
 //! Every key an operator can set: one row each, and the only place that knows them.
 
-use super::value::{Kind, Value};
+use super::value::{Kind, Names, Value};
 use crate::limit;
 
 /// One row of the table.
@@ -47,7 +47,7 @@ const PORT: Kind = Kind::Whole {
 use Preset::{Number, Text};
 
 /// Keys of one table of the TOML file stand together.
-pub(super) static KEYS: [Key; 33] = [
+pub(super) static KEYS: [Key; 39] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -93,6 +93,51 @@ pub(super) static KEYS: [Key; 33] = [
         kind: Kind::Switch,
         default: Text("true"),
         sentence: "Refuse a WebSocket whose Origin names another host.",
+    },
+    Key {
+        name: "server.cors.enabled",
+        variables: &["SERVER_CORS_ENABLED"],
+        kind: Kind::Switch,
+        default: Text("false"),
+        sentence: "Tell browsers which pages of other hosts may ask over HTTP.",
+    },
+    Key {
+        name: "server.cors.allowed_origin",
+        variables: &["SERVER_CORS_ALLOWED_ORIGIN"],
+        kind: Kind::Names(Names::Origins),
+        default: Text(""),
+        sentence: "Origins whose pages may read answers; * or none at all allows every origin.",
+    },
+    Key {
+        name: "server.cors.allowed_methods",
+        variables: &["SERVER_CORS_ALLOWED_METHODS"],
+        kind: Kind::Names(Names::Methods),
+        default: Text("GET,HEAD,POST,OPTIONS"),
+        sentence: "Methods that these pages may use.",
+    },
+    Key {
+        name: "server.cors.allowed_headers",
+        variables: &["SERVER_CORS_ALLOWED_HEADERS"],
+        kind: Kind::Names(Names::Headers),
+        default: Text(""),
+        sentence: "Headers that these pages may send, beside Content-Type and those of id and group.",
+    },
+    Key {
+        name: "server.cors.allow_credentials",
+        variables: &["SERVER_CORS_ALLOW_CREDENTIALS"],
+        kind: Kind::Switch,
+        default: Text("false"),
+        sentence: "Whether these pages may send cookies and the like.",
+    },
+    Key {
+        name: "server.cors.preflight_max_age_seconds",
+        variables: &["SERVER_CORS_PREFLIGHT_MAX_AGE_SECONDS"],
+        kind: Kind::Whole {
+            min: 0,
+            max: u32::MAX as u64,
+        },
+        default: Number(0),
+        sentence: "How long browsers may remember what they may do, at most 600 seconds; 0 leaves it to them.",
     },
     Key {
         name: "server.grpc.port",

@@ -68,7 +68,31 @@ impl Configuration {
             conn_group_header: self.header("server.websocket.conn_group_header"),
             conn_group_default: self.text("server.websocket.conn_group_default").into(),
             check_origin: self.switch("server.websocket.check_origin"),
+            cors: self.switch("server.cors.enabled").then(|| self.cors()),
             message_bytes_max: self.whole("server.max_message_bytes") as usize,
+        }
+    }
+
+    fn cors(&self) -> crate::net::Cors {
+        let origins = self.names("server.cors.allowed_origin");
+        let all = origins.is_empty() || origins.iter().any(|origin| origin == "*");
+        let methods = self.names("server.cors.allowed_methods").iter();
+        let always = [
+            Some(http::header::CONTENT_TYPE),
+            self.header("server.websocket.conn_id_header"),
+            self.header("server.websocket.conn_group_header"),
+        ];
+        let headers = self.names("server.cors.allowed_headers").iter();
+        let headers = headers.filter_map(|name| http::HeaderName::try_from(name.as_str()).ok());
+        let age = self.whole("server.cors.preflight_max_age_seconds");
+        crate::net::Cors {
+            origins: (!all).then(|| origins.iter().map(|one| one.as_str().into()).collect()),
+            methods: methods
+                .filter_map(|name| http::Method::from_bytes(name.as_bytes()).ok())
+                .collect(),
+            headers: always.into_iter().flatten().chain(headers).collect(),
+            credentials: self.switch("server.cors.allow_credentials"),
+            max_age_seconds: age.min(limit::CORS_AGE_SECONDS_MAX) as u32,
         }
     }
 
@@ -215,6 +239,13 @@ impl Configuration {
     fn folders(&self, name: &str) -> Vec<PathBuf> {
         match self.value(name) {
             Value::Folders(folders) => folders.clone(),
+            other => other_type(name, other),
+        }
+    }
+
+    fn names(&self, name: &str) -> &[String] {
+        match self.value(name) {
+            Value::Names(names) => names,
             other => other_type(name, other),
         }
     }

@@ -41,10 +41,31 @@ pub(super) enum Kind {
     HttpPath,
     /// Folders, separated by commas.
     Folders,
+    /// Names, separated by commas, semicolons or blanks; none at all too.
+    Names(Names),
     /// Which CPUs run shards.
     Shards,
     /// A CPU, or `auto`.
     Cpu,
+}
+
+/// What the names of a list name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// As browsers write them, or `*`.
+    Origins,
+    Methods,
+    Headers,
+}
+
+impl Names {
+    fn takes(self, name: &str) -> bool {
+        match self {
+            Self::Origins => http::HeaderValue::from_str(name).is_ok(),
+            Self::Methods => http::Method::from_bytes(name.as_bytes()).is_ok(),
+            Self::Headers => http::HeaderName::try_from(name).is_ok(),
+        }
+    }
 }
 
 /// A checked value.
@@ -56,6 +77,7 @@ pub(crate) enum Value {
     Switch(bool),
     Text(String),
     Folders(Vec<PathBuf>),
+    Names(Vec<String>),
     Shards(Shards),
     Cpu(Option<usize>),
 }
@@ -107,6 +129,10 @@ impl Kind {
             Self::Publisher => (text == "journal").then(|| Value::Text(text.into())),
             Self::HttpPath => is_path(text).then(|| Value::Text(text.into())),
             Self::Folders => folders(text.split(',').map(str::trim)),
+            Self::Names(kind) => {
+                let apart = |letter: char| letter == ',' || letter == ';' || letter.is_whitespace();
+                names(kind, text.split(apart).filter(|name| !name.is_empty()))
+            }
             Self::Shards => place::parse(text).map(Value::Shards),
             Self::Cpu if text == "auto" => Some(Value::Cpu(None)),
             Self::Cpu => {
@@ -123,6 +149,11 @@ impl Kind {
             (Self::Folders, toml::Value::Array(items)) => {
                 let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
                 let list = items.and_then(|items| folders(items.into_iter()));
+                list.ok_or_else(|| self.wanted(&shown()))
+            }
+            (Self::Names(kind), toml::Value::Array(items)) => {
+                let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+                let list = items.and_then(|items| names(kind, items.into_iter()));
                 list.ok_or_else(|| self.wanted(&shown()))
             }
             (kind, toml::Value::Integer(number)) if kind.takes_number() => {
@@ -187,6 +218,15 @@ impl Kind {
                 "1 to {} different folders, separated by commas",
                 limit::VOLUMES_MAX
             ),
+            Self::Names(kind) => {
+                let what = match kind {
+                    Names::Origins => "origins such as https://example.com, or *",
+                    Names::Methods => "HTTP methods",
+                    Names::Headers => "names of HTTP headers",
+                };
+                let most = limit::CORS_NAMES_MAX;
+                format!("{what}, separated by commas, at most {most}")
+            }
             Self::Shards => format!(
                 "auto, a count from 1 to {}, or a list of CPUs such as 0,2-5 (3-3 is CPU 3 alone)",
                 limit::SHARDS_MAX
@@ -216,6 +256,12 @@ fn is_path(text: &str) -> bool {
     text.len() <= 256 && text.starts_with('/') && text.bytes().all(plain)
 }
 
+fn names<'a>(kind: Names, items: impl Iterator<Item = &'a str>) -> Option<Value> {
+    let items: Vec<String> = items.map(str::to_owned).collect();
+    let fits = items.len() <= limit::CORS_NAMES_MAX && items.iter().all(|name| kind.takes(name));
+    fits.then_some(Value::Names(items))
+}
+
 fn folders<'a>(items: impl Iterator<Item = &'a str>) -> Option<Value> {
     let mut folders: Vec<PathBuf> = Vec::new();
     for item in items {
@@ -238,6 +284,7 @@ impl Value {
                 let items = folders.iter().map(|folder| folder.display().to_string());
                 toml::Value::from(items.collect::<Vec<_>>()).to_string()
             }
+            Self::Names(names) => toml::Value::from(names.clone()).to_string(),
             Self::Shards(Shards::Count(count)) => count.to_string(),
             Self::Cpu(Some(cpu)) => cpu.to_string(),
             _ => toml::Value::from(self.to_string()).to_string(),
@@ -257,6 +304,7 @@ impl fmt::Display for Value {
                 let names = folders.iter().map(|folder| folder.display().to_string());
                 f.write_str(&names.collect::<Vec<_>>().join(","))
             }
+            Self::Names(names) => f.write_str(&names.join(",")),
             Self::Shards(Shards::Auto) | Self::Cpu(None) => f.write_str("auto"),
             Self::Shards(Shards::Count(count)) => write!(f, "{count}"),
             Self::Shards(Shards::List(cpus)) => f.write_str(&place::show(cpus)),
@@ -306,6 +354,21 @@ mod tests {
         let wanted = Kind::Publisher.read("kafka").unwrap_err();
         assert_eq!(wanted, "journal (kafka is not built yet)");
         assert_eq!(Kind::Publisher.read("x").unwrap_err(), "journal");
+    }
+
+    #[test]
+    fn lists_of_names_are_read_however_they_are_separated() {
+        let headers = Kind::Names(Names::Headers);
+        let two = Value::Names(vec!["X-A".into(), "X-B".into()]);
+        for text in ["X-A,X-B", "X-A X-B", " X-A; X-B ,"] {
+            assert_eq!(headers.read(text).as_ref(), Ok(&two), "{text}");
+        }
+        assert_eq!(headers.read(""), Ok(Value::Names(Vec::new())));
+        assert!(headers.read("X-A:").is_err());
+        assert!(Kind::Names(Names::Methods).read("GET,P@ST").is_err());
+        assert!(Kind::Names(Names::Origins).read("*").is_ok());
+        let many = "x,".repeat(limit::CORS_NAMES_MAX + 1);
+        assert!(headers.read(&many).is_err());
     }
 
     #[test]
