@@ -134,8 +134,13 @@ pub const OPEN_FILES_MIN: u64 = 1_024;
 /// Topics that are made in one write of the catalogue; their definitions must fit one frame.
 pub const TOPICS_AT_ONCE_MAX: usize = 4_096;
 
-/// Values of a label that clients choose, before the rest is counted as `other`.
-pub const LABEL_VALUES_MAX: usize = 256;
+/// Values of a label that clients choose, before the rest is counted as `other` (`metric.labels_max`).
+pub const LABEL_VALUES_DEFAULT: u64 = 256;
+pub const LABEL_VALUES_MAX: u64 = 4_096;
+/// One datagram of StatsD lines: what fits an Ethernet frame behind IPv6 and some tunnel.
+pub const STATSD_DATAGRAM_BYTES_MAX: usize = 1_432;
+pub const STATSD_PERIOD_MS_DEFAULT: u64 = 10_000;
+pub const STATSD_PERIOD_MS_MAX: u64 = 3_600_000;
 /// Questions to the shards that may be open at once, and how long each may take.
 pub const TICKETS_MAX: usize = 256;
 pub const TICKET_WAIT_MS: u64 = 5_000;

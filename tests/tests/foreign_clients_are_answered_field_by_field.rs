@@ -31,9 +31,13 @@ fn promised(path: &Path) -> BTreeMap<String, Vec<Vec<u8>>> {
 fn python_and_curl_agree_with_the_log() {
     let scratch = Scratch::new("foreign");
     let (store, acked) = (scratch.join("store"), scratch.join("promised.json"));
-    let [grpc, _] = free_ports();
+    let [grpc, statsd] = free_ports();
     let server = Setup::new(&scratch)
         .set("SERVER_GRPC_PORT", grpc)
+        .set("SERVER_WEBSOCKET_CONN_GROUP_HEADER", "X-Group")
+        .set("METRIC_STATSD_ENABLED", true)
+        .set("METRIC_STATSD_ADDRESS", format!(":{statsd}"))
+        .set("METRIC_STATSD_FLUSH_PERIOD_MS", 200)
         .set("SERVER_CORS_ENABLED", true)
         .set("SERVER_CORS_ALLOWED_ORIGIN", "http://page.example")
         .start();
@@ -54,6 +58,7 @@ fn python_and_curl_agree_with_the_log() {
         .current_dir(scratch.path())
         .env("RINGTAIL_PORT", server.port.to_string())
         .env("RINGTAIL_GRPC", grpc.to_string())
+        .env("RINGTAIL_STATSD", statsd.to_string())
         .env("RINGTAIL_ADMIN", server.admin.to_string())
         .env("RINGTAIL_PROMISED", &acked)
         .env("RINGTAIL_PROTO", program::repository().join("proto"));

@@ -7,6 +7,7 @@
 use super::config::Settings;
 use super::exit::Exit;
 use super::fleet::{Fleet, Stage};
+use super::metrics::statsd;
 use super::place::{self, Plan};
 use super::shutdown::{self, Cause};
 use super::{admin, catalogue};
@@ -135,6 +136,8 @@ async fn run(settings: &Settings, plan: Plan) -> Result<Exit, Error> {
     let fleet = Fleet::new(plan.shards.len(), Arc::clone(&house.table));
     let listener = Listener::bind(any_address(settings.admin_port))?;
     let _admin = admin::serve(listener, Rc::clone(&fleet), settings);
+    let statsd = settings.statsd.clone();
+    let _statsd = statsd.map(|to| spawn_local(statsd::send(Rc::clone(&fleet), to)));
     let keeper = Rc::new(house.keeper);
     let _topics = spawn_local(Rc::clone(&keeper).serve(Rc::clone(&fleet)));
     let mut shards = Vec::new();

@@ -47,6 +47,14 @@ pub struct SentTime {
     pub nanos: i32,
 }
 
+impl SentTime {
+    /// Milliseconds since 1970; saturates.
+    pub fn millis(self) -> i64 {
+        let nanos = i64::from(self.nanos) / 1_000_000;
+        self.seconds.saturating_mul(1_000).saturating_add(nanos)
+    }
+}
+
 /// A decoded request. Reused: `decode` overwrites what was there before.
 #[derive(Debug, Default)]
 pub struct Batch {

@@ -132,7 +132,8 @@ impl<I: Intake> Desk<I> {
     async fn take_events(&self, request: Request<Incoming>) -> Reply {
         let content_type = request.headers().get(CONTENT_TYPE).cloned();
         let Some(encoding) = content_type.as_ref().and_then(encoding_of) else {
-            self.door.intake.note(Note::UnknownContentType);
+            let peer = peer_of(request.headers(), &self.door.settings);
+            self.door.intake.note_of(&peer, Note::UnknownContentType);
             let json = HeaderValue::from_static("application/json");
             let status = StatusCode::BAD_REQUEST;
             return self.refuse(status, Encoding::Json, Some(json), "invalid content type");
@@ -145,7 +146,12 @@ impl<I: Intake> Desk<I> {
         let (head, body) = request.into_parts();
         let body = match body::whole(&head.headers, body, bytes_max).await {
             Ok(body) => body,
-            Err(trouble) => return self.refuse_body(trouble, encoding, content_type),
+            Err(trouble) => {
+                if trouble != Trouble::TooLarge {
+                    self.door.intake.note_of(&call.peer, Note::ReadError);
+                }
+                return self.refuse_body(trouble, encoding, content_type);
+            }
         };
         self.door
             .intake
@@ -169,9 +175,6 @@ impl<I: Intake> Desk<I> {
         encoding: Encoding,
         content_type: Option<HeaderValue>,
     ) -> Reply {
-        if trouble != Trouble::TooLarge {
-            self.door.intake.note(Note::ReadError);
-        }
         let (status, reason) = explain(trouble);
         let mut reply = self.refuse(status, encoding, content_type, reason);
         if trouble == Trouble::UnknownCoding {

@@ -104,6 +104,11 @@ pub trait Intake: Clone + 'static {
 
     fn note(&self, note: Note);
 
+    /// As [`Intake::note`], where it is known whom it is about.
+    fn note_of(&self, _peer: &Peer, note: Note) {
+        self.note(note);
+    }
+
     /// Whether an event sent now would be acknowledged, as far as the shard knows.
     fn is_ready(&self) -> bool {
         true

@@ -154,7 +154,8 @@ impl<'a, I: Intake> Session<'a, I> {
         };
         if let Cue::Fault(fault) = cue {
             let code = fault.close_code();
-            self.door.intake.note(Note::ProtocolError { code });
+            let fault = Note::ProtocolError { code };
+            self.door.intake.note_of(&self.outbox.peer, fault);
         }
         if let (State::Finishing(farewell), State::Parting) = (self.state, next) {
             self.outbox.put(|out| farewell.write(out));
@@ -212,7 +213,7 @@ impl<'a, I: Intake> Session<'a, I> {
             }
             Poll::Ready(ended) => {
                 if ended.is_err() || !self.parked.is_empty() {
-                    self.door.intake.note(Note::ReadError);
+                    self.door.intake.note_of(&self.outbox.peer, Note::ReadError);
                 }
                 Poll::Ready(Turn::Cue(Cue::PeerGone))
             }

@@ -21,11 +21,12 @@ use std::rc::Rc;
 /// Answers a request for a WebSocket. When it is granted, the desk knows who asked, and HTTP ends
 /// behind the answer.
 pub(super) fn upgrade<I: Intake, B>(desk: &Desk<I>, request: &Request<B>) -> Reply {
+    let headers = request.headers();
     let refused = |reply| {
-        desk.door.intake.note(Note::UpgradeFailed);
+        let peer = peer_of(headers, &desk.door.settings);
+        desk.door.intake.note_of(&peer, Note::UpgradeFailed);
         reply
     };
-    let headers = request.headers();
     let accept = match accept_upgrade(request.method(), request.version(), headers) {
         Ok(accept) => accept,
         Err(refusal) => {
@@ -69,13 +70,15 @@ pub(super) async fn serve<I: Intake>(
     peer: Peer,
 ) -> Stream {
     let opened = door.intake.now();
-    door.intake.note(Note::Connected);
+    door.intake.note_of(&peer, Note::Connected);
     door.intake.note(Note::BytesReceived(received.len() as u64));
-    let session = Session::new(door, line, stream, Rc::new(Outbox::new(peer)), &received);
+    let outbox = Rc::new(Outbox::new(peer));
+    let session = Session::new(door, line, stream, Rc::clone(&outbox), &received);
     // A slice of hyper's buffer would keep all of it.
     drop(received);
     let stream = session.live().await;
     let lived_us = door.intake.now().since(opened);
-    door.intake.note(Note::Disconnected { lived_us });
+    let ended = Note::Disconnected { lived_us };
+    door.intake.note_of(&outbox.peer, ended);
     stream
 }

@@ -12,6 +12,7 @@
 //! | `file`     | direct-I/O files on one volume                                            |
 //! | `volume`   | the guard and the self-test that run before a volume is used              |
 //! | `stream`   | TCP: listen, accept, receive without a parked buffer, send                |
+//! | `datagram` | UDP to one address, for what may be lost                                   |
 //! | `timer`    | sleep, interval, timeout                                                  |
 //! | `mailbox`  | a bounded way from one executor to another; full is an answer             |
 //! | `notify`   | waking tasks of the same executor                                         |
@@ -24,6 +25,7 @@
 //! Full:    mailboxes give the letter back; nothing here grows because a peer wants it so.
 
 mod beat;
+pub mod datagram;
 pub mod executor;
 pub mod file;
 mod first_task;

@@ -135,7 +135,7 @@ impl Core {
             routed: Vec::new(),
             missing: Vec::new(),
             ledger: Ledger::default(),
-            probe: Probe::new(),
+            probe: Probe::new(settings.labels_max),
             in_flight_bytes: 0,
             asked: HashMap::new(),
             posts: VecDeque::new(),
@@ -321,6 +321,48 @@ impl Core {
     }
 }
 
+impl Shard {
+    fn note_in(probe: &mut Probe, group: &str, note: Note) {
+        // The one that comes with every read needs no group.
+        if let Note::BytesReceived(bytes) = note {
+            probe.counters.received_bytes += bytes;
+            return;
+        }
+        let group = probe.census.group(group);
+        let (counters, group) = (&mut probe.counters, probe.census.counts(group));
+        match note {
+            Note::Connected => {
+                counters.connections_opened += 1;
+                counters.connections_current += 1;
+                group.connections_opened += 1;
+                group.connections_current += 1;
+            }
+            Note::Disconnected { lived_us } => {
+                counters.connections_current -= 1;
+                group.connections_current = group.connections_current.saturating_sub(1);
+                group.session_ms.record(lived_us / 1_000);
+            }
+            Note::UpgradeFailed => {
+                counters.connections_failed += 1;
+                group.connections_failed += 1;
+            }
+            Note::ProtocolError { .. } => {
+                counters.protocol_errors += 1;
+                group.protocol_errors += 1;
+            }
+            Note::ReadError => {
+                counters.read_errors += 1;
+                group.read_errors += 1;
+            }
+            Note::UnknownContentType => {
+                counters.unknown_content_type += 1;
+                group.unknown_content_type += 1;
+            }
+            Note::BytesReceived(_) => {}
+        }
+    }
+}
+
 /// Notes a type that no topic is known for; says why there can be none.
 fn note_missing(table: &Table, kind: &[u8], missing: &mut Vec<Box<str>>) -> Result<(), String> {
     let kind = std::str::from_utf8(kind).unwrap_or_default();
@@ -371,23 +413,12 @@ impl Intake for Shard {
     }
 
     fn note(&self, note: Note) {
-        let mut work = self.0.work.borrow_mut();
-        let counters = &mut work.probe.counters;
-        match note {
-            Note::Connected => {
-                counters.connections_opened += 1;
-                counters.connections_current += 1;
-            }
-            Note::Disconnected { lived_us } => {
-                counters.connections_current -= 1;
-                work.probe.session_ms.saturating_record(lived_us / 1_000);
-            }
-            Note::UpgradeFailed => counters.connections_failed += 1,
-            Note::ProtocolError { .. } => counters.protocol_errors += 1,
-            Note::ReadError => counters.read_errors += 1,
-            Note::UnknownContentType => counters.unknown_content_type += 1,
-            Note::BytesReceived(bytes) => counters.received_bytes += bytes,
-        }
+        let default = &self.0.settings.net.conn_group_default;
+        Self::note_in(&mut self.0.work.borrow_mut().probe, default, note);
+    }
+
+    fn note_of(&self, peer: &Peer, note: Note) {
+        Self::note_in(&mut self.0.work.borrow_mut().probe, &peer.conn_group, note);
     }
 
     fn is_ready(&self) -> bool {

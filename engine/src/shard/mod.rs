@@ -8,6 +8,7 @@
 //! Full:    at its budget of bytes in flight the shard takes no message; the doors stop reading.
 
 mod answer;
+pub mod census;
 pub mod clock;
 mod intake;
 pub mod mail;
@@ -29,6 +30,8 @@ pub struct Settings {
     /// How long connections may take to end when the shard drains.
     pub drain_grace: std::time::Duration,
     pub allow_any_filesystem: bool,
+    /// Groups, and event types, that the metrics tell apart.
+    pub labels_max: usize,
 }
 
 /// When a request is answered (`EVENT_ACK`).

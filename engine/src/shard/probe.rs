@@ -1,6 +1,7 @@
 //! A shard's counters and histograms: plain numbers, copied when asked, never locked.
 
-use crate::unit::{ShardId, TopicIndex};
+use super::census::{BORDERS_MS, Census, Counted, GroupIndex, Tally};
+use crate::unit::ShardId;
 use hdrhistogram::Histogram;
 
 /// Counts since the shard started.
@@ -34,40 +35,38 @@ pub struct Counters {
     pub store_bytes: u64,
 }
 
-/// Counts of one topic, for labels.
-#[derive(Clone, Copy, Debug)]
-pub struct TopicCount {
-    pub topic: TopicIndex,
-    pub events: u64,
-    pub bytes: u64,
-}
-
 /// A copy of everything a shard measures.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub shard: ShardId,
     pub cpu: Option<usize>,
     pub counters: Counters,
-    pub topics: Vec<TopicCount>,
+    /// By group and topic.
+    pub counted: Counted,
+    /// From the receipt of a batch to its answer.
+    pub event_rtt_ms: Tally,
+    /// The same, for each event of the batch.
+    pub worker_ms: Tally,
+    /// From the submission of a frame to its being durable.
+    pub flush_ms: Tally,
     /// From the submission of a frame to its being durable.
     pub flush_us: Histogram<u64>,
     /// Bytes of each commit.
     pub commit_bytes: Histogram<u64>,
     /// From the receipt of a request to its being durable.
     pub durable_us: Histogram<u64>,
-    /// Life of an ended connection.
-    pub session_ms: Histogram<u64>,
 }
 
 /// Everything a shard measures, as it measures it.
 pub(super) struct Probe {
     pub(super) counters: Counters,
-    /// By topic: events and bytes.
-    topics: Vec<(u64, u64)>,
-    pub(super) flush_us: Histogram<u64>,
+    pub(super) census: Census,
+    event_rtt_ms: Tally,
+    worker_ms: Tally,
+    flush_ms: Tally,
+    flush_us: Histogram<u64>,
     pub(super) commit_bytes: Histogram<u64>,
-    pub(super) durable_us: Histogram<u64>,
-    pub(super) session_ms: Histogram<u64>,
+    durable_us: Histogram<u64>,
 }
 
 /// Two significant digits, up to an hour of microseconds or 64 GiB: about 20 KiB each.
@@ -76,46 +75,59 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Probe {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(labels_max: usize) -> Self {
         Self {
             counters: Counters::default(),
-            topics: Vec::new(),
+            census: Census::new(labels_max),
+            event_rtt_ms: Tally::new(&BORDERS_MS),
+            worker_ms: Tally::new(&BORDERS_MS),
+            flush_ms: Tally::new(&BORDERS_MS),
             flush_us: histogram(),
             commit_bytes: histogram(),
             durable_us: histogram(),
-            session_ms: histogram(),
         }
     }
 
-    pub(super) fn count_topic(&mut self, topic: TopicIndex, events: u64, bytes: u64) {
-        let row = topic.0 as usize;
-        if self.topics.len() <= row {
-            self.topics.resize(row + 1, (0, 0));
+    /// A batch of so many events is safe, this long after its receipt, and after the moment when its
+    /// client says that it was sent.
+    pub(super) fn count_safe(
+        &mut self,
+        group: GroupIndex,
+        events: u64,
+        since_received_us: u64,
+        since_sent_ms: Option<u64>,
+    ) {
+        self.durable_us.saturating_record(since_received_us);
+        let waited_ms = since_received_us / 1_000;
+        self.event_rtt_ms.record(waited_ms);
+        if events == 0 {
+            return;
         }
-        self.topics[row].0 += events;
-        self.topics[row].1 += bytes;
+        self.worker_ms.record(waited_ms / events);
+        let counts = self.census.counts(group);
+        counts.server_ms.record(waited_ms / events);
+        if let Some(since_sent_ms) = since_sent_ms {
+            counts.event_ms.record(since_sent_ms / events);
+        }
+    }
+
+    pub(super) fn count_flush(&mut self, flush_us: u64) {
+        self.flush_us.saturating_record(flush_us);
+        self.flush_ms.record(flush_us / 1_000);
     }
 
     pub(super) fn snapshot(&self, shard: ShardId, cpu: Option<usize>) -> Snapshot {
-        let rows = self
-            .topics
-            .iter()
-            .enumerate()
-            .filter(|(_, (events, _))| 0 < *events);
-        let topics = rows.map(|(row, (events, bytes))| TopicCount {
-            topic: TopicIndex(row as u32),
-            events: *events,
-            bytes: *bytes,
-        });
         Snapshot {
             shard,
             cpu,
             counters: self.counters,
-            topics: topics.collect(),
+            counted: self.census.copy(),
+            event_rtt_ms: self.event_rtt_ms.clone(),
+            worker_ms: self.worker_ms.clone(),
+            flush_ms: self.flush_ms.clone(),
             flush_us: self.flush_us.clone(),
             commit_bytes: self.commit_bytes.clone(),
             durable_us: self.durable_us.clone(),
-            session_ms: self.session_ms.clone(),
         }
     }
 }

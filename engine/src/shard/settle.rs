@@ -1,7 +1,9 @@
 //! Who waits for a commit, and what they are told when it is durable, or never will be.
 
 use super::answer::{Guid, To, Verdict, give};
+use super::census::{Entries, GroupIndex};
 use super::intake::{Arrival, Asked, Core, Stop, Work};
+use crate::event::SentTime;
 use crate::event::answer::EventFault;
 use crate::frame::Encoding;
 use crate::route::Table;
@@ -19,6 +21,11 @@ pub(super) struct Waiter {
     received: Micros,
     bytes: u32,
     events: u32,
+    group: GroupIndex,
+    /// What the census keeps of it until it is settled.
+    entries: Entries,
+    /// Milliseconds since 1970 by the client's clock.
+    sent_ms: Option<i64>,
     /// A refusal that only waits for its turn.
     refusal: Option<Box<Refusal>>,
 }
@@ -59,13 +66,18 @@ impl Core {
         let counters = &mut work.probe.counters;
         counters.batches_accepted += 1;
         counters.events_accepted += work.routed.len() as u64;
+        let group = work.probe.census.group(&arrival.peer.conn_group);
+        work.probe.census.counts(group).batches_accepted += 1;
         let mut payload = 0;
-        for run in work.routed.chunk_by(|one, other| one.topic == other.topic) {
-            let run_bytes = run.iter().map(|event| u64::from(event.bytes)).sum();
-            payload += run_bytes;
-            work.probe
-                .count_topic(run[0].topic, run.len() as u64, run_bytes);
-        }
+        let runs = work.routed.chunk_by(|one, other| one.topic == other.topic);
+        let entries = work.probe.census.receive(
+            group,
+            runs.map(|run| {
+                let run_bytes = run.iter().map(|event| u64::from(event.bytes)).sum();
+                payload += run_bytes;
+                (run[0].topic, run.len() as u64, run_bytes)
+            }),
+        );
         work.probe.counters.events_accepted_bytes += payload;
         let source = work.batch.source(arrival.message);
         let guid = std::str::from_utf8(work.batch.guid.of(source)).unwrap_or_default();
@@ -96,6 +108,9 @@ impl Core {
                 received: now,
                 bytes: bytes as u32,
                 events: work.routed.len() as u32,
+                group,
+                entries,
+                sent_ms: work.batch.sent_time.map(SentTime::millis),
                 refusal: None,
             },
         );
@@ -109,6 +124,7 @@ impl Core {
         to: To,
         (stop, now): (Stop, Micros),
     ) {
+        let group = work.probe.census.group(&arrival.peer.conn_group);
         let counters = &mut work.probe.counters;
         let encoding = arrival.encoding;
         let source = work.batch.source(arrival.message);
@@ -117,10 +133,12 @@ impl Core {
         let (guid, reason, kind) = match &stop {
             Stop::Undecodable { reason, guid } => {
                 counters.batches_refused_serde += 1;
+                work.probe.census.counts(group).batches_undecodable += 1;
                 (guid.as_str(), reason.as_str(), Kind::Undecodable)
             }
             Stop::Refused(refused) => {
                 counters.batches_refused_policy += 1;
+                work.probe.census.counts(group).batches_refused += 1;
                 events.clone_from(&refused.events);
                 (guid, refused.reason.as_str(), Kind::Refused)
             }
@@ -147,6 +165,9 @@ impl Core {
                 received: now,
                 bytes: arrival.message.len() as u32,
                 events: 0,
+                group,
+                entries: Entries::NONE,
+                sent_ms: None,
                 refusal: Some(Box::new(Refusal {
                     reason: reason.into(),
                     events,
@@ -169,11 +190,13 @@ impl Core {
                 (None, Some(reason)) => Verdict::Failed(reason),
             };
             let counters = &mut work.probe.counters;
+            work.probe.census.settle(waiter.entries, failure.is_none());
             match verdict {
                 Verdict::Accepted => {
+                    let since_sent = waiter.sent_ms.map(|sent| now.millis().abs_diff(sent));
+                    let (events, waited) = (waiter.events.into(), now.since(waiter.received));
                     work.probe
-                        .durable_us
-                        .saturating_record(now.since(waiter.received));
+                        .count_safe(waiter.group, events, waited, since_sent);
                 }
                 // It was counted when it came.
                 Verdict::Failed(_) if waiter.refusal.is_some() => {}
@@ -199,7 +222,7 @@ impl Core {
             counters.committed_bytes += commit.bytes;
             counters.events_durable += commit.events;
             counters.events_durable_bytes += commit.event_bytes;
-            work.probe.flush_us.saturating_record(commit.flush_us);
+            work.probe.count_flush(commit.flush_us);
             work.probe.commit_bytes.saturating_record(commit.bytes);
         });
         self.room.wake_all();

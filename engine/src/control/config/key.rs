@@ -47,7 +47,7 @@ const PORT: Kind = Kind::Whole {
 use Preset::{Number, Text};
 
 /// Keys of one table of the TOML file stand together.
-pub(super) static KEYS: [Key; 39] = [
+pub(super) static KEYS: [Key; 43] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -363,6 +363,40 @@ pub(super) static KEYS: [Key; 39] = [
         },
         default: Number(limit::DRAIN_GRACE_MS_DEFAULT),
         sentence: "Milliseconds that shards have at shutdown to answer what is in hand.",
+    },
+    Key {
+        name: "metric.labels_max",
+        variables: &["RINGTAIL_METRIC_LABELS_MAX"],
+        kind: Kind::Whole {
+            min: 1,
+            max: limit::LABEL_VALUES_MAX,
+        },
+        default: Number(limit::LABEL_VALUES_DEFAULT),
+        sentence: "Groups, and event types, that each shard's metrics tell apart; the rest is other.",
+    },
+    Key {
+        name: "metric.statsd.enabled",
+        variables: &["METRIC_STATSD_ENABLED"],
+        kind: Kind::Switch,
+        default: Text("false"),
+        sentence: "Send Raccoon's metrics to a StatsD server.",
+    },
+    Key {
+        name: "metric.statsd.address",
+        variables: &["METRIC_STATSD_ADDRESS"],
+        kind: Kind::Text { bytes_max: 256 },
+        default: Text(":8125"),
+        sentence: "Host and port of the StatsD server; without a host it is this machine.",
+    },
+    Key {
+        name: "metric.statsd.flush_period_ms",
+        variables: &["METRIC_STATSD_FLUSH_PERIOD_MS"],
+        kind: Kind::Whole {
+            min: 100,
+            max: limit::STATSD_PERIOD_MS_MAX,
+        },
+        default: Number(limit::STATSD_PERIOD_MS_DEFAULT),
+        sentence: "Milliseconds between two sendings.",
     },
     Key {
         name: "admin.port",

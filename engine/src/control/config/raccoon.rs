@@ -39,7 +39,6 @@ static WITHOUT_EFFECT: [Without; 4] = [
             "SERVER_WEBSOCKET_PONG_WAIT_INTERVAL_MS",
             "SERVER_WEBSOCKET_WRITE_WAIT_INTERVAL_MS",
             "SERVER_BATCH_DEDUP_IN_CONNECTION_ENABLED",
-            "METRIC_STATSD_",
             "PUBLISHER_KAFKA_",
         ],
     },

@@ -2,6 +2,7 @@
 
 use super::value::Value;
 use super::{Configuration, Error};
+use crate::control::metrics::statsd;
 use crate::control::place::Shards;
 use crate::{limit, log, route, shard};
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) control_cpu: Option<usize>,
     pub(crate) admin_port: u16,
     pub(crate) metrics_path: Box<str>,
+    /// `None`: nothing is sent to a StatsD server.
+    pub(crate) statsd: Option<statsd::Settings>,
     pub(crate) level: tracing::Level,
 }
 
@@ -32,6 +35,12 @@ impl Configuration {
             control_cpu: self.cpu("control.cpu"),
             admin_port: self.whole("admin.port") as u16,
             metrics_path: self.text("admin.metrics_path").into(),
+            statsd: self
+                .switch("metric.statsd.enabled")
+                .then(|| statsd::Settings {
+                    address: self.text("metric.statsd.address").into(),
+                    period: Duration::from_millis(self.whole("metric.statsd.flush_period_ms")),
+                }),
             level: self.level(),
         })
     }
@@ -52,6 +61,7 @@ impl Configuration {
             in_flight_bytes_max: self.whole("shard.in_flight_bytes") as usize,
             drain_grace: Duration::from_millis(self.whole("control.drain_grace_ms")),
             allow_any_filesystem: self.switch("log.allow_any_filesystem"),
+            labels_max: self.whole("metric.labels_max") as usize,
         }
     }
 

@@ -1,19 +1,19 @@
 //! The metrics page: copies of the shards' numbers as Prometheus text.
 //!
 //! Raccoon's names come first, summed over shards, for the dashboards that know them; then ours,
-//! by shard. Groups are not counted apart, so Raccoon's `conn_group` is left out.
+//! by shard. Raccoon's go out by StatsD too.
 
+mod raccoon;
 mod rows;
+pub(crate) mod statsd;
 mod text;
 mod volumes;
 
 use super::volumes::Overview;
-use crate::limit;
 use crate::route::Table;
-use crate::shard::probe::{Snapshot, TopicCount};
+use crate::shard::probe::Snapshot;
 use hdrhistogram::Histogram;
-use rows::{OURS, RACCOONS, Row};
-use std::collections::BTreeMap;
+use rows::{OURS, Row};
 use text::{Buckets, Family, Page};
 
 /// What the control core itself knows.
@@ -53,33 +53,19 @@ const SIZES: Buckets = Buckets {
     units: 1.0,
 };
 
-/// From a second to a day, in ms.
-const SESSIONS: Buckets = Buckets {
-    borders: &[
-        100, 1_000, 10_000, 60_000, 300_000, 900_000, 3_600_000, 14_400_000, 86_400_000,
-    ],
-    units: 1.0,
-};
-
 /// The whole page. `snapshots` are in the order of shards.
 pub(crate) fn page(snapshots: &[Box<Snapshot>], table: &Table, vitals: &Vitals) -> String {
     let mut page = Page::default();
     about(&mut page, snapshots, table, vitals);
-    for family in RACCOONS {
-        page.head(family.name, family.family, family.help);
-        for row in family.samples {
-            let all = snapshots.iter().map(|shard| (row.read)(&shard.counters));
-            page.sample(family.name, row.labels, all.sum::<u64>());
+    for metric in raccoon::metrics(snapshots, table) {
+        page.head(metric.name, metric.family, metric.help);
+        for sample in &metric.samples {
+            page.measure(metric.name, &sample.labels, &sample.value);
         }
     }
-    events_by_type(&mut page, snapshots, table);
     if let Some(seen) = &vitals.volumes {
         volumes::write(&mut page, seen);
     }
-    let sessions: Vec<_> = snapshots.iter().map(|shard| &shard.session_ms).collect();
-    let name = "user_session_duration_milliseconds";
-    page.head(name, Family::Histogram, "Life of ended connections.");
-    page.histogram(name, &[], &sessions, SESSIONS);
     for family in OURS {
         page.head(family.name, family.family, family.help);
         for shard in snapshots {
@@ -158,37 +144,6 @@ fn histograms(page: &mut Page, snapshots: &[Box<Snapshot>]) {
             page.histogram(name, &[("shard", &shard)], &[read(snapshot)], buckets);
         }
     }
-}
-
-/// Raccoon's counts by event type. A type is a client's word: the first topics to exist keep their
-/// own label for good, the rest share `other`, so no counter ever goes back.
-fn events_by_type(page: &mut Page, snapshots: &[Box<Snapshot>], table: &Table) {
-    let mut by_kind: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for count in snapshots.iter().flat_map(|shard| &shard.topics) {
-        let row = by_kind.entry(label(table, count)).or_default();
-        row.0 += count.events;
-        row.1 += count.bytes;
-    }
-    let name = "events_rx_total";
-    page.head(name, Family::Counter, "Events received, by their type.");
-    for (kind, (events, _)) in &by_kind {
-        page.sample(name, &[("event_type", kind)], events);
-    }
-    let name = "events_rx_bytes_total";
-    let help = "Bytes of events received, by their type.";
-    page.head(name, Family::Counter, help);
-    for (kind, (_, bytes)) in &by_kind {
-        page.sample(name, &[("event_type", kind)], bytes);
-    }
-}
-
-/// The type that the topic stands for, where the topic says it.
-fn label<'a>(table: &'a Table, count: &TopicCount) -> &'a str {
-    let early = (count.topic.0 as usize) < limit::LABEL_VALUES_MAX;
-    let topic = table.topic(count.topic).filter(|_| early);
-    let pattern = table.pattern();
-    let kind = topic.and_then(|topic| pattern.kind_of(&topic.name));
-    kind.filter(|_| pattern.tells_kind()).unwrap_or("other")
 }
 
 #[cfg(test)]

@@ -32,50 +32,6 @@ macro_rules! plain {
     };
 }
 
-/// Raccoon's, summed over shards.
-pub(super) static RACCOONS: &[Rows] = &[
-    Rows {
-        name: "batches_read_total",
-        family: Family::Counter,
-        help: "Batches read, by what became of reading them.",
-        samples: &[
-            Row {
-                labels: &[("status", "success"), ("reason", "NA")],
-                read: |counted| counted.batches_accepted,
-            },
-            Row {
-                labels: &[("status", "failed"), ("reason", "serde")],
-                read: |counted| counted.batches_refused_serde,
-            },
-            Row {
-                labels: &[("status", "failed"), ("reason", "unknowncontentype")],
-                read: |counted| counted.unknown_content_type,
-            },
-            Row {
-                labels: &[("status", "failed"), ("reason", "readerr")],
-                read: |counted| counted.read_errors,
-            },
-            Row {
-                labels: &[("status", "failed"), ("reason", "closeerror")],
-                read: |counted| counted.protocol_errors,
-            },
-        ],
-    },
-    plain!(Counter "user_connection_success_total" "Connections taken."
-        |counted| counted.connections_opened),
-    Rows {
-        name: "user_connection_failure_total",
-        family: Family::Counter,
-        help: "Connections refused, by reason.",
-        samples: &[Row {
-            labels: &[("reason", "ugfailure")],
-            read: |counted| counted.connections_failed,
-        }],
-    },
-    plain!(Gauge "connections_count_current" "Connections open now."
-        |counted| counted.connections_current),
-];
-
 /// Ours, by shard.
 pub(super) static OURS: &[Rows] = &[
     plain!(Counter "ringtail_received_bytes_total" "Bytes read from sockets."

@@ -4,6 +4,7 @@ use super::*;
 use crate::control::volumes::overview;
 use crate::log::report::{ScrubCounts, VolumeReport, VolumeState};
 use crate::route::{Pattern, Topic};
+use crate::shard::census::{BORDERS_MS, Counted, GroupCounts, OTHER, PairCounts, Tally};
 use crate::shard::probe::Counters;
 use crate::unit::JournalId;
 use crate::unit::{ShardId, TopicId, TopicIndex};
@@ -23,20 +24,38 @@ pub(in crate::control) fn snapshot(shard: u32, events: u64, topics: u32) -> Box<
         events_accepted: events,
         ..Counters::default()
     };
-    let topics = (0..topics).map(|topic| TopicCount {
-        topic: TopicIndex(topic),
+    let mut group = GroupCounts {
+        batches_accepted: events,
+        ..GroupCounts::default()
+    };
+    group.session_ms.record(2_000);
+    let groups = vec![
+        (OTHER.into(), GroupCounts::default()),
+        ("--default--".into(), group),
+    ];
+    let counts = PairCounts {
         events,
         bytes: 10 * events,
-    });
+        delivered: events,
+        undelivered: 0,
+    };
+    let topics = (0..topics).map(|topic| (1, Some(TopicIndex(topic)), counts));
+    let mut event_rtt_ms = Tally::new(&BORDERS_MS);
+    event_rtt_ms.record(7);
     Box::new(Snapshot {
         shard: ShardId(shard),
         cpu: Some(shard as usize),
         counters,
-        topics: topics.collect(),
+        counted: Counted {
+            groups,
+            pairs: topics.chain([(1, None, counts)]).collect(),
+        },
+        worker_ms: event_rtt_ms.clone(),
+        flush_ms: event_rtt_ms.clone(),
+        event_rtt_ms,
         flush_us: histogram(&[70, 200]),
         commit_bytes: histogram(&[4096]),
         durable_us: histogram(&[300]),
-        session_ms: histogram(&[]),
     })
 }
 
@@ -65,13 +84,25 @@ fn value(text: &str, sample: &str) -> u64 {
 fn raccoons_names_are_sums_and_ours_are_by_shard() {
     let shards = [snapshot(0, 3, 1), snapshot(1, 4, 1)];
     let text = page(&shards, &table("in-%s", 1), &VITALS);
-    let read = r#"batches_read_total{status="success",reason="NA"}"#;
-    assert_eq!(value(&text, read), 7);
-    assert_eq!(value(&text, r#"events_rx_total{event_type="kind0"}"#), 7);
+    let group = r#"conn_group="--default--""#;
+    let of = |sample: &str| value(&text, &sample.replace("GROUP", group));
     assert_eq!(
-        value(&text, r#"events_rx_bytes_total{event_type="kind0"}"#),
-        70
+        of(r#"batches_read_total{status="success",reason="NA",GROUP}"#),
+        7
     );
+    assert_eq!(of(r#"events_rx_total{GROUP,event_type="kind0"}"#), 7);
+    assert_eq!(of(r#"events_rx_bytes_total{GROUP,event_type="kind0"}"#), 70);
+    let delivered = r#"kafka_messages_delivered_total{topic="in-kind0",GROUP,event_type="kind0"}"#;
+    assert_eq!(of(delivered), 7);
+    assert_eq!(
+        of(r#"user_session_duration_milliseconds_bucket{GROUP,le="10000"}"#),
+        2
+    );
+    assert_eq!(of(r#"event_rtt_ms_bucket{le="5"}"#), 0);
+    assert_eq!(of(r#"event_rtt_ms_bucket{le="10"}"#), 2);
+    assert_eq!(of("event_rtt_ms_sum"), 14);
+    let worker = r#"worker_processing_duration_milliseconds_count{worker="worker-1"}"#;
+    assert_eq!(of(worker), 1);
     assert_eq!(
         value(&text, r#"ringtail_events_accepted_total{shard="0"}"#),
         3
@@ -90,20 +121,79 @@ fn raccoons_names_are_sums_and_ours_are_by_shard() {
 }
 
 #[test]
-fn clients_cannot_make_more_labels_than_the_limit() {
-    let topics = limit::LABEL_VALUES_MAX as u32 + 50;
-    let text = page(&[snapshot(0, 1, topics)], &table("in-%s", topics), &VITALS);
-    let labels = text
-        .lines()
-        .filter(|line| line.starts_with("events_rx_total{"));
-    assert_eq!(labels.count(), limit::LABEL_VALUES_MAX + 1);
-    assert_eq!(value(&text, r#"events_rx_total{event_type="other"}"#), 50);
+fn what_has_no_row_of_its_own_is_other() {
+    let of = |text: &str| {
+        value(
+            text,
+            r#"events_rx_total{conn_group="--default--",event_type="other"}"#,
+        )
+    };
+    assert_eq!(
+        of(&page(&[snapshot(0, 2, 1)], &table("in-%s", 1), &VITALS)),
+        2
+    );
+    // A topic that many types go to has no type.
+    assert_eq!(
+        of(&page(&[snapshot(0, 2, 1)], &table("in-kind0", 1), &VITALS)),
+        4
+    );
 }
 
+/// The names and labels that dashboards and alerts are made of.
 #[test]
-fn a_topic_that_many_types_go_to_has_no_type() {
-    let text = page(&[snapshot(0, 2, 1)], &table("in-kind0", 1), &VITALS);
-    assert_eq!(value(&text, r#"events_rx_total{event_type="other"}"#), 2);
+fn every_name_of_raccoons_is_on_the_page_with_its_labels() {
+    let text = page(&[snapshot(0, 1, 1)], &table("in-%s", 1), &VITALS);
+    for (name, labels) in [
+        ("batches_read_total", "status reason conn_group"),
+        ("events_rx_total", "conn_group event_type"),
+        ("events_rx_bytes_total", "conn_group event_type"),
+        ("events_duplicate_total", "conn_group reason"),
+        ("user_connection_success_total", "conn_group"),
+        ("user_connection_failure_total", "conn_group reason"),
+        ("server_ping_failure_total", "conn_group"),
+        ("server_pong_failure_total", "conn_group"),
+        ("conn_close_err_count", ""),
+        (
+            "kafka_messages_delivered_total",
+            "topic conn_group event_type",
+        ),
+        (
+            "kafka_messages_undelivered_total",
+            "topic conn_group event_type",
+        ),
+        (
+            "kafka_unknown_topic_failure_total",
+            "topic event_type conn_group",
+        ),
+        ("connections_count_current", "conn_group"),
+        ("kafka_tx_messages_total", ""),
+        ("kafka_tx_messages_bytes_total", ""),
+        ("kafka_brokers_tx_total", "broker"),
+        ("kafka_brokers_tx_bytes_total", "broker"),
+        ("kafka_brokers_rtt_average_milliseconds", "broker"),
+        ("user_session_duration_milliseconds_count", "conn_group"),
+        ("ack_event_rtt_ms_count", ""),
+        ("event_rtt_ms_count", ""),
+        ("kafka_producebulk_tt_ms_count", ""),
+        ("batch_idle_in_channel_milliseconds_count", "worker"),
+        ("event_processing_duration_milliseconds_count", "conn_group"),
+        ("server_processing_latency_milliseconds_count", "conn_group"),
+        ("worker_processing_duration_milliseconds_count", "worker"),
+    ] {
+        let found = text.lines().find_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let labels = rest
+                .strip_prefix('{')
+                .and_then(|rest| rest.split('}').next());
+            (rest.starts_with(['{', ' '])).then_some(labels.unwrap_or_default())
+        });
+        let pairs = found
+            .expect(name)
+            .split(',')
+            .filter(|pair| !pair.is_empty());
+        let names: Vec<&str> = pairs.map(|pair| pair.split('=').next().unwrap()).collect();
+        assert_eq!(names.join(" "), labels, "{name}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Prometheus' text format, version 0.0.4: families, samples, histograms, escapes.
 
+use super::raccoon::Measure;
 use hdrhistogram::Histogram;
 use std::fmt::{Display, Write};
 
@@ -65,6 +66,34 @@ impl Page {
         let sum = counted.sum / buckets.units;
         self.sample(&format!("{name}_sum"), labels, sum);
         self.sample(&format!("{name}_count"), labels, counted.all);
+    }
+
+    /// One of Raccoon's samples, with whatever it holds.
+    pub(super) fn measure(
+        &mut self,
+        name: &str,
+        labels: &[(&'static str, String)],
+        value: &Measure,
+    ) {
+        let labels: Vec<Label<'_>> = labels
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        match value {
+            Measure::Count(count) => self.sample(name, &labels, count),
+            Measure::Level(level) => self.sample(name, &labels, level),
+            Measure::Spread(tally) => {
+                let mut below = 0;
+                for (border, within) in tally.borders.iter().zip(tally.counts) {
+                    below += within;
+                    self.bucket(name, &labels, &border.to_string(), below);
+                }
+                self.bucket(name, &labels, "+Inf", tally.count());
+                let sum: u64 = tally.sums.iter().sum();
+                self.sample(&format!("{name}_sum"), &labels, sum);
+                self.sample(&format!("{name}_count"), &labels, tally.count());
+            }
+        }
     }
 
     pub(super) fn finish(self) -> String {

@@ -201,7 +201,7 @@ impl<I: Intake> Desk<I> {
             door.intake.until(Wait::Room).await;
         }
         let message = only(messages).await.inspect_err(|_| {
-            door.intake.note(Note::ReadError);
+            door.intake.note_of(&call.peer, Note::ReadError);
         })?;
         door.intake.note(Note::BytesReceived(message.len() as u64));
         while let Err(wait) = door.intake.offer_call(&call, Encoding::Protobuf, &message) {
