@@ -18,12 +18,22 @@ pub(super) struct Arguments {
     /// Print an example file with every key and its default instead.
     #[arg(long)]
     example: bool,
+    /// Explain one key instead, by its name or by a variable's.
+    #[arg(long, value_name = "NAME", conflicts_with = "example")]
+    explain: Option<String>,
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Exit {
         if self.example {
             return print(&config::example());
+        }
+        if let Some(name) = &self.explain {
+            let resolved = self.configured.resolve();
+            return match resolved.and_then(|found| found.explain(name)) {
+                Ok(text) => print(&text),
+                Err(error) => Exit::Usage.because(&error),
+            };
         }
         match self.configured.resolve().and_then(checked) {
             Ok(found) => {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// Flags are the last layer: default, then file, then environment, then these.
 #[derive(Args, Debug)]
 pub(super) struct Configured {
-    /// TOML file with the configuration; `ringtail config --example` prints one.
+    /// File with the configuration: TOML (`ringtail config --example` prints one), or Raccoon's YAML by
+    /// its name; without this, config.yaml where the program is started, if there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Port of WebSocket and REST [server.websocket.port].
@@ -52,10 +53,16 @@ impl Configured {
             .into_iter()
             .filter_map(|(flag, key, value)| Some((flag, key, value?)));
         Configuration::resolve(Layers {
-            file: self.config,
+            file: self.config.or_else(raccoons_file),
             environment: std::env::vars_os().collect(),
             flags: given.collect(),
             sets: self.set,
         })
     }
+}
+
+/// Raccoon reads this file when it is there.
+fn raccoons_file() -> Option<PathBuf> {
+    let path = PathBuf::from("config.yaml");
+    path.is_file().then_some(path)
 }

@@ -17,7 +17,7 @@ pub(super) fn apply(path: &Path, entries: &mut [Entry]) -> Result<(), Error> {
     walk(&file, "", &table, entries)
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
+pub(super) fn read(path: &Path) -> std::io::Result<String> {
     let bytes = std::fs::metadata(path)?.len();
     if FILE_BYTES_MAX < bytes {
         return Err(std::io::Error::other("larger than 1 MiB"));
@@ -32,6 +32,7 @@ fn syntax(file: &str, text: &str, error: &toml::de::Error) -> Error {
         line: before.unwrap_or_default().matches('\n').count() + 1,
         // Parsers speak in several lines; operators grep for one.
         message: error.message().lines().collect::<Vec<_>>().join("; "),
+        language: "TOML",
     }
 }
 

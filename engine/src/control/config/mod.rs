@@ -1,17 +1,19 @@
 //! What operators write becomes what the rooms read.
 //!
-//! Four layers: default, TOML file, environment, flags; the later wins, and every key remembers
+//! Four layers: default, file (TOML, or Raccoon's YAML), environment, flags; the later wins, and every key remembers
 //! which one gave its value. What is written (`Configuration`: human sizes, names) is not what is
 //! read ([`Settings`]: checked plain numbers). Runs once, before any thread is started.
 
 mod environment;
 mod example;
+mod explain;
 mod file;
 mod key;
 mod raccoon;
 mod settings;
 mod size;
 mod value;
+mod yaml;
 
 pub(crate) use example::text as example;
 pub(crate) use settings::Settings;
@@ -52,11 +54,17 @@ pub(crate) enum Error {
         file: String,
         source: std::io::Error,
     },
-    #[error("{file}, line {line}: {message} (the file is TOML)")]
+    #[error("{file}, line {line}: {message} (the file is {language})")]
     Syntax {
         file: String,
         line: usize,
         message: String,
+        language: &'static str,
+    },
+    #[error("nothing is known of {name}{}", hint(*nearest))]
+    Unexplained {
+        name: String,
+        nearest: Option<&'static str>,
     },
 }
 
@@ -151,8 +159,11 @@ impl Configuration {
     /// Reads the layers, each over the one before.
     pub(crate) fn resolve(layers: Layers) -> Result<Self, Error> {
         let mut entries: Vec<Entry> = key::KEYS.iter().map(by_default).collect();
-        if let Some(path) = &layers.file {
-            file::apply(path, &mut entries)?;
+        let mut rest = yaml::Rest::default();
+        match &layers.file {
+            Some(path) if yaml::is_yaml(path) => rest = yaml::apply(path, &mut entries)?,
+            Some(path) => file::apply(path, &mut entries)?,
+            None => {}
         }
         let variables = environment::read(layers.environment.into_iter());
         environment::apply(&variables, &mut entries)?;
@@ -164,11 +175,12 @@ impl Configuration {
         for written in &layers.sets {
             set(written, &mut entries)?;
         }
-        let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
-        Ok(Self {
-            entries,
-            notices: raccoon::notices(&names),
-        })
+        let variables = variables.iter().map(|(name, _)| name);
+        let names = variables.chain(&rest.without_effect);
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        let mut notices = raccoon::notices(&names);
+        notices.append(&mut rest.notices);
+        Ok(Self { entries, notices })
     }
 
     /// The value of a key that the table has.

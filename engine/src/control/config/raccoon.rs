@@ -56,9 +56,20 @@ pub(super) fn notices(variables: &[&str]) -> Vec<String> {
                 .filter(|name| first_row(name) == Some(row))
                 .collect();
             met.sort_unstable();
+            met.dedup();
             (!met.is_empty()).then(|| format!("{}: {}", without.reason, met.join(", ")))
         });
     lines.collect()
+}
+
+/// Whether Raccoon has this variable and it has no effect here.
+pub(super) fn is_known(variable: &str) -> bool {
+    first_row(variable).is_some()
+}
+
+/// Why a variable of Raccoon's has no effect here.
+pub(super) fn reason(variable: &str) -> Option<&'static str> {
+    first_row(variable).map(|row| WITHOUT_EFFECT[row].reason)
 }
 
 fn first_row(variable: &str) -> Option<usize> {

@@ -26,7 +26,11 @@ struct File(PathBuf);
 
 impl File {
     fn new(test: &str, text: &str) -> Self {
-        let name = format!("ringtail-{}-{test}.toml", std::process::id());
+        Self::named(&format!("{test}.toml"), text)
+    }
+
+    fn named(test: &str, text: &str) -> Self {
+        let name = format!("ringtail-{}-{test}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).unwrap();
         Self(path)
@@ -225,4 +229,66 @@ fn raccoons_other_variables_are_accepted_and_named() {
     assert_eq!(notices.len(), 2);
     assert!(notices[0].contains("WORKER_POOL_SIZE"));
     assert!(notices[1].contains("SERVER_WEBSOCKET_MAX_CONN"));
+}
+
+#[test]
+fn raccoons_yaml_file_is_a_layer_below_the_environment() {
+    let file = File::named(
+        "raccoon.yaml",
+        "server:\n  websocket: { port: 1001 }\n  grpc: { port: 1002 }\n\
+         worker: { pool_size: 5 }\nserver_grpc_prt: 3\nmetric:\n  statsd:\n    enabled: true\n",
+    );
+    let layers = Layers {
+        environment: vec![
+            ("SERVER_GRPC_PORT".into(), "2002".into()),
+            ("WORKER_POOL_SIZE".into(), "7".into()),
+        ],
+        ..file.layers()
+    };
+    let found = Configuration::resolve(layers).unwrap();
+    let settings = found.settings().unwrap();
+    assert_eq!(settings.shard.net.port, 1001);
+    assert_eq!(settings.shard.net.grpc_port, Some(2002));
+    assert_eq!(settings.statsd.unwrap().period.as_secs(), 10);
+    let [pools, stranger] = &found.notices[..] else {
+        panic!("{:?}", found.notices);
+    };
+    assert!(pools.ends_with(": WORKER_POOL_SIZE"), "{pools}");
+    assert!(stranger.contains("SERVER_GRPC_PRT"), "{stranger}");
+    assert!(
+        stranger.ends_with("did you mean SERVER_GRPC_PORT?"),
+        "{stranger}"
+    );
+}
+
+#[test]
+fn a_bad_value_in_the_yaml_file_is_refused_as_anywhere() {
+    let file = File::named("bad.yaml", "event:\n  ack: 2\n");
+    let line = refusal(file.layers());
+    assert!(line.starts_with("event.ack = \"2\" (file "), "{line}");
+}
+
+/// Every variable that Raccoon has is a key here or is named at start.
+#[test]
+fn every_variable_of_raccoons_is_known() {
+    let list = "\
+        SERVER_WEBSOCKET_PORT SERVER_WEBSOCKET_MAX_CONN SERVER_WEBSOCKET_READ_BUFFER_SIZE \
+        SERVER_WEBSOCKET_WRITE_BUFFER_SIZE SERVER_WEBSOCKET_CONN_ID_HEADER \
+        SERVER_WEBSOCKET_CONN_GROUP_HEADER SERVER_WEBSOCKET_CONN_GROUP_DEFAULT \
+        SERVER_WEBSOCKET_PING_INTERVAL_MS SERVER_WEBSOCKET_PONG_WAIT_INTERVAL_MS \
+        SERVER_WEBSOCKET_WRITE_WAIT_INTERVAL_MS SERVER_WEBSOCKET_PINGER_SIZE \
+        SERVER_WEBSOCKET_CHECK_ORIGIN SERVER_CORS_ENABLED SERVER_CORS_ALLOWED_ORIGIN \
+        SERVER_CORS_ALLOWED_METHODS SERVER_CORS_ALLOWED_HEADERS SERVER_CORS_ALLOW_CREDENTIALS \
+        SERVER_CORS_PREFLIGHT_MAX_AGE_SECONDS SERVER_GRPC_PORT \
+        SERVER_BATCH_DEDUP_IN_CONNECTION_ENABLED WORKER_BUFFER_CHANNEL_SIZE \
+        WORKER_BUFFER_FLUSH_TIMEOUT_MS WORKER_POOL_SIZE WORKER_KAFKA_DELIVERY_CHANNEL_SIZE \
+        EVENT_ACK EVENT_DISTRIBUTION_PUBLISHER_PATTERN PUBLISHER_TYPE \
+        PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS PUBLISHER_KAFKA_FLUSH_INTERVAL_MS \
+        PUBLISHER_KAFKA_DELIVERY_CHANNEL_SIZE METRIC_RUNTIME_STATS_RECORD_INTERVAL_MS \
+        METRIC_STATSD_ENABLED METRIC_STATSD_ADDRESS METRIC_STATSD_FLUSH_PERIOD_MS \
+        METRIC_PROMETHEUS_ENABLED METRIC_PROMETHEUS_PORT METRIC_PROMETHEUS_PATH LOG_LEVEL";
+    for name in list.split_whitespace() {
+        let is_key = key::KEYS.iter().any(|key| key.variables.contains(&name));
+        assert!(is_key || raccoon::is_known(name), "{name}");
+    }
 }

@@ -179,6 +179,11 @@ impl Kind {
         !matches!(self, Self::Whole { .. } | Self::Switch)
     }
 
+    /// What this key takes.
+    pub(super) fn bounds(self) -> String {
+        self.wanted("")
+    }
+
     /// What this key takes, for the person who wrote `text` instead.
     fn wanted(self, text: &str) -> String {
         match self {
