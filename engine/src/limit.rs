@@ -75,6 +75,8 @@ pub const POOL_BUFFERS_IDLE_MAX: usize = 64;
 /// Connections that wait for room in their shard with a receive buffer in hand; beyond them the
 /// buffers are given back and nothing is received.
 pub const PAUSED_BUFFERS_MAX: u32 = 64;
+/// Bytes of REST bodies and gRPC messages that a shard holds before it has taken them.
+pub const BODIES_BYTES_MAX: usize = 128 << 20;
 /// Calls of one gRPC connection that may be open at once.
 pub const GRPC_STREAMS_MAX: u32 = 128;
 /// What one gRPC connection may send before it is read.
@@ -173,6 +175,7 @@ const _: () = {
     assert!(HTTP_HEAD_BYTES_MAX <= HTTP_BUFFER_BYTES && HTTP_BUFFER_BYTES <= RECEIVE_BUFFER_BYTES);
     // Spans into a message are 32 bits wide.
     assert!(MESSAGE_BYTES_MAX <= u32::MAX as usize);
+    assert!(MESSAGE_BYTES_MAX * 8 <= BODIES_BYTES_MAX);
     assert!(EVENT_BYTES_MAX < RECORD_BATCH_BYTES_MAX);
     assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_DEFAULT / 4);
     assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_MIN / 4);

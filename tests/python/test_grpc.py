@@ -1,7 +1,9 @@
 """gRPC by `grpcio`: the call, its refusals, deadlines, compression, sizes; health and reflection."""
 
 import os
+import random
 import socket
+import struct
 import threading
 
 import grpc
@@ -216,3 +218,19 @@ def test_both_versions_of_reflection_answer_in_order(channel, version):
     assert kinds == ["list_services_response", "error_response", "file_descriptor_response",
                      "error_response"]
     assert answers[1].error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+def test_no_bytes_after_the_preface_bring_the_door_down(channel):
+    address = ("127.0.0.1", int(os.environ["RINGTAIL_GRPC"]))
+    seeded = random.Random(20261121)
+    frame = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+    for _ in range(300):
+        noise = bytearray(frame * 3 + seeded.randbytes(seeded.randrange(200)))
+        for _ in range(seeded.randrange(8)):
+            noise[seeded.randrange(len(noise))] = seeded.randrange(256)
+        with socket.create_connection(address, timeout=PATIENCE) as plain:
+            plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + noise)
+            if seeded.random() < 0.5:
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stub = health_pb2_grpc.HealthStub(channel)
+    assert stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE).status == 1

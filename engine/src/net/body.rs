@@ -4,6 +4,7 @@
 //! Full:    a body over the message limit is refused, as it comes and as it inflates; memory grows
 //!          with what has come, and a slow body has a time limit.
 
+use super::door::Held;
 use super::inflate::{self, Coding, inflate};
 use crate::limit::HTTP_BODY_WAIT;
 use crate::rt::timer::timeout;
@@ -23,6 +24,8 @@ pub(super) enum Trouble {
     Broken,
     Late,
     UnknownCoding,
+    /// The shard holds as much of other bodies as it may.
+    NoRoom,
 }
 
 impl From<inflate::Trouble> for Trouble {
@@ -39,13 +42,21 @@ pub(super) async fn whole(
     headers: &HeaderMap,
     body: Incoming,
     bytes_max: usize,
+    held: &mut Held<'_>,
 ) -> Result<Bytes, Trouble> {
     let coding = coding_of(headers)?;
-    let received = timeout(HTTP_BODY_WAIT, collect(body, bytes_max)).await;
+    let received = timeout(HTTP_BODY_WAIT, collect(body, bytes_max, held)).await;
     let received = received.unwrap_or(Err(Trouble::Late))?;
     match coding {
         None => Ok(received),
-        Some(coding) => Ok(inflate(coding, &received, bytes_max)?.into()),
+        Some(coding) => {
+            let whole = inflate(coding, &received, bytes_max)?;
+            if held.grow(whole.len()) {
+                Ok(whole.into())
+            } else {
+                Err(Trouble::NoRoom)
+            }
+        }
     }
 }
 
@@ -66,7 +77,11 @@ fn coding_of(headers: &HeaderMap) -> Result<Option<Coding>, Trouble> {
 }
 
 /// The body as it came. Its length is only a claim.
-async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Trouble> {
+async fn collect(
+    mut body: Incoming,
+    bytes_max: usize,
+    held: &mut Held<'_>,
+) -> Result<Bytes, Trouble> {
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(Trouble::TooLarge);
     }
@@ -79,6 +94,9 @@ async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Trouble>
         };
         if whole.len() + joined.len() + data.len() > bytes_max {
             return Err(Trouble::TooLarge);
+        }
+        if !held.grow(data.len()) {
+            return Err(Trouble::NoRoom);
         }
         // Most bodies come in one piece, which is not copied.
         if whole.is_empty() && joined.is_empty() {

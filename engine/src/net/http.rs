@@ -144,10 +144,11 @@ impl<I: Intake> Desk<I> {
         }
         let bytes_max = self.door.settings.message_bytes_max;
         let (head, body) = request.into_parts();
-        let body = match body::whole(&head.headers, body, bytes_max).await {
+        let mut held = self.door.hold();
+        let body = match body::whole(&head.headers, body, bytes_max, &mut held).await {
             Ok(body) => body,
             Err(trouble) => {
-                if trouble != Trouble::TooLarge {
+                if !matches!(trouble, Trouble::TooLarge | Trouble::NoRoom) {
                     self.door.intake.note_of(&call.peer, Note::ReadError);
                 }
                 return self.refuse_body(trouble, encoding, content_type);
@@ -159,7 +160,7 @@ impl<I: Intake> Desk<I> {
         while let Err(wait) = self.door.intake.offer_call(&call, encoding, &body) {
             self.door.intake.until(wait).await;
         }
-        drop(body);
+        drop((body, held));
         let (outcome, answer) = call.answered().await;
         let status = match outcome {
             Outcome::Accepted => StatusCode::OK,
@@ -216,6 +217,10 @@ fn explain(trouble: Trouble) -> (StatusCode, &'static str) {
         Trouble::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "message too large"),
         Trouble::Broken => (StatusCode::BAD_REQUEST, "deserialization failure"),
         Trouble::Late => (StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+        Trouble::NoRoom => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server holds too many unfinished requests; try again",
+        ),
         Trouble::UnknownCoding => (
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unknown content encoding; known are gzip, deflate and zstd",

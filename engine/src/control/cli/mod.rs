@@ -13,8 +13,8 @@ use std::ffi::OsString;
 
 /// Takes batches of events from fleets of devices, and answers when they are safe.
 ///
-/// Events come in over WebSocket and REST, as Raccoon's clients send them. Each is written to a
-/// log on this machine's disks and acknowledged when it is on stable storage: an event that was
+/// Events come in over WebSocket, REST and gRPC, as Raccoon's clients send them. Each is written to
+/// a log on this machine's disks and acknowledged when it is on stable storage: an event that was
 /// acknowledged is not lost.
 #[derive(Debug, Parser)]
 #[command(name = "ringtail", version, verbatim_doc_comment, after_help = EXAMPLES)]
@@ -25,7 +25,7 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Try it:
-  ringtail serve --volumes /var/lib/ringtail          start, ports 8080 (events) and 9090 (admin)
+  ringtail serve --volumes /var/lib/ringtail          start: ports 8080, 8081 (gRPC), 9090 (admin)
   ringtail send --url ws://localhost:8080/api/v1/events --type click --count 10000
   curl localhost:9090/topics                          what is there now
   curl 'localhost:9090/topics/clickstream-click-log/partitions/0/records?offset=0&limit=5'

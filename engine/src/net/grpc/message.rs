@@ -6,6 +6,7 @@
 //! Full:    a message over the limit, as it comes or inflated, ends the call; memory grows with what
 //!          has come and not with what the prefix claims.
 
+use super::super::door::Held;
 use super::super::inflate::{Coding, Trouble, inflate};
 use super::status::{Code, Status};
 use ::http::{HeaderMap, HeaderValue};
@@ -20,6 +21,53 @@ pub(super) const ACCEPTED: &str = "identity,gzip,deflate";
 /// The messages of one request.
 pub(super) struct Messages {
     body: Incoming,
+    cutter: Cutter,
+}
+
+impl Messages {
+    pub(super) fn new(headers: &HeaderMap, body: Incoming, bytes_max: usize) -> Self {
+        let cutter = Cutter::new(headers, bytes_max);
+        Self { body, cutter }
+    }
+
+    /// The one message of a unary call.
+    pub(super) async fn only(mut self, held: &mut Held<'_>) -> Result<Bytes, Status> {
+        let broken = |text| Status::new(Code::Internal, text);
+        let first = self.next(held).await?;
+        let first = first.ok_or_else(|| broken("the request has no message"))?;
+        match self.next(held).await? {
+            None => Ok(first),
+            Some(_) => Err(broken("the request has more than one message")),
+        }
+    }
+
+    /// The next message, inflated; `None` at the end.
+    pub(super) async fn next(&mut self, held: &mut Held<'_>) -> Result<Option<Bytes>, Status> {
+        loop {
+            if let Some(message) = self.cutter.next()? {
+                return Ok(Some(message));
+            }
+            let Some(frame) = self.body.frame().await else {
+                if self.cutter.received.is_empty() {
+                    return Ok(None);
+                }
+                return Err(Status::new(Code::Internal, "the last message is cut short"));
+            };
+            let frame = frame.map_err(|_| Status::new(Code::Internal, "the body is broken"))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if !held.grow(data.len()) {
+                let text = "the server holds too many unfinished requests; try again";
+                return Err(Status::new(Code::Unavailable, text));
+            }
+            self.cutter.received.extend_from_slice(&data);
+        }
+    }
+}
+
+/// Finds whole messages in what was received.
+struct Cutter {
     received: BytesMut,
     bytes_max: usize,
     packed: Packed,
@@ -33,8 +81,8 @@ enum Packed {
     Unknown,
 }
 
-impl Messages {
-    pub(super) fn new(headers: &HeaderMap, body: Incoming, bytes_max: usize) -> Self {
+impl Cutter {
+    fn new(headers: &HeaderMap, bytes_max: usize) -> Self {
         let packed = headers.get("grpc-encoding");
         let packed = match packed.map(HeaderValue::as_bytes) {
             None | Some(b"identity") => Packed::Not,
@@ -43,45 +91,14 @@ impl Messages {
             Some(_) => Packed::Unknown,
         };
         Self {
-            body,
             received: BytesMut::new(),
             bytes_max,
             packed,
         }
     }
 
-    /// The one message of a unary call.
-    pub(super) async fn only(mut self) -> Result<Bytes, Status> {
-        let broken = |text| Status::new(Code::Internal, text);
-        let first = self.next().await?;
-        let first = first.ok_or_else(|| broken("the request has no message"))?;
-        match self.next().await? {
-            None => Ok(first),
-            Some(_) => Err(broken("the request has more than one message")),
-        }
-    }
-
-    /// The next message, inflated; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
-        loop {
-            if let Some((is_packed, message)) = self.cut_off()? {
-                return self.plain(is_packed, message).map(Some);
-            }
-            let Some(frame) = self.body.frame().await else {
-                if self.received.is_empty() {
-                    return Ok(None);
-                }
-                return Err(Status::new(Code::Internal, "the last message is cut short"));
-            };
-            let frame = frame.map_err(|_| Status::new(Code::Internal, "the body is broken"))?;
-            if let Ok(data) = frame.into_data() {
-                self.received.extend_from_slice(&data);
-            }
-        }
-    }
-
     /// The first message in what was received, if it is whole.
-    fn cut_off(&mut self) -> Result<Option<(bool, Bytes)>, Status> {
+    fn next(&mut self) -> Result<Option<Bytes>, Status> {
         let Some((prefix, _)) = self.received.split_first_chunk::<PREFIX_BYTES>() else {
             return Ok(None);
         };
@@ -98,7 +115,8 @@ impl Messages {
             return Ok(None);
         }
         self.received.advance(PREFIX_BYTES);
-        Ok(Some((flag == 1, self.received.split_to(bytes).freeze())))
+        let message = self.received.split_to(bytes).freeze();
+        self.plain(flag == 1, message).map(Some)
     }
 
     fn plain(&self, is_packed: bool, message: Bytes) -> Result<Bytes, Status> {
@@ -143,4 +161,78 @@ pub(super) fn framed(message: &[u8]) -> Bytes {
     out.extend_from_slice(&bytes.to_be_bytes());
     out.extend_from_slice(message);
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::inflate::tests::deflate;
+    use super::*;
+
+    const BYTES_MAX: usize = 64;
+
+    fn cutter(encoding: Option<&'static str>) -> Cutter {
+        let mut headers = HeaderMap::new();
+        if let Some(encoding) = encoding {
+            headers.insert("grpc-encoding", HeaderValue::from_static(encoding));
+        }
+        Cutter::new(&headers, BYTES_MAX)
+    }
+
+    fn packed(message: &[u8]) -> Vec<u8> {
+        let mut out = framed(&deflate(Coding::Gzip, message)).to_vec();
+        out[0] = 1;
+        out
+    }
+
+    #[test]
+    fn messages_are_found_however_they_are_cut_up() {
+        let mut stream = framed(b"first").to_vec();
+        stream.extend(framed(b""));
+        stream.extend(packed(b"third"));
+        for step in 1..=stream.len() {
+            let mut cutter = cutter(Some("gzip"));
+            let mut found = Vec::new();
+            for piece in stream.chunks(step) {
+                cutter.received.extend_from_slice(piece);
+                while let Some(message) = cutter.next().unwrap() {
+                    found.push(message);
+                }
+            }
+            assert_eq!(found, [&b"first"[..], b"", b"third"], "in steps of {step}");
+            assert!(cutter.received.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_refused_by_its_prefix_alone() {
+        let refused = |cutter: &mut Cutter, bytes: &[u8]| {
+            cutter.received.extend_from_slice(bytes);
+            cutter.next().unwrap_err().code
+        };
+        let large = [0, 0, 0, 0, BYTES_MAX as u8 + 1];
+        assert_eq!(refused(&mut cutter(None), &large), Code::ResourceExhausted);
+        let bomb = packed(&[0; BYTES_MAX + 1]);
+        let inflated = refused(&mut cutter(Some("gzip")), &bomb);
+        assert_eq!(inflated, Code::ResourceExhausted);
+        assert_eq!(refused(&mut cutter(None), &packed(b"x")), Code::Internal);
+        let strange = refused(&mut cutter(Some("snappy")), &packed(b"x"));
+        assert_eq!(strange, Code::Unimplemented);
+        assert_eq!(refused(&mut cutter(None), &[2, 0, 0, 0, 0]), Code::Internal);
+    }
+
+    /// For long: `cargo bolero test -p ringtail
+    /// net::grpc::message::tests::any_bytes_are_cut_within_the_limit`.
+    #[test]
+    fn any_bytes_are_cut_within_the_limit() {
+        bolero::check!()
+            .with_type::<(bool, Vec<u8>)>()
+            .with_iterations(5_000)
+            .for_each(|(compressed, bytes)| {
+                let mut cutter = cutter(compressed.then_some("gzip"));
+                cutter.received.extend_from_slice(bytes);
+                while let Ok(Some(message)) = cutter.next() {
+                    assert!(message.len() <= BYTES_MAX);
+                }
+            });
+    }
 }

@@ -16,7 +16,7 @@ mod reflection;
 mod reply;
 mod status;
 
-use super::door::Door;
+use super::door::{Door, Held};
 use super::http::peer_of;
 use super::lines::Line;
 use super::outbox::{Call, Outcome};
@@ -168,11 +168,11 @@ impl<I: Intake> Desk<I> {
         match (service, method) {
             (EVENT_SERVICE, "SendEvent") => unary(self.send_event(&head.headers, messages).await),
             (HEALTH, "Check") => {
-                let message = only(messages).await;
+                let message = only(messages, &mut self.door.hold()).await;
                 unary(message.and_then(|message| health::check(&self.door, &message)))
             }
             (HEALTH, "Watch") => {
-                let watched = only(messages)
+                let watched = only(messages, &mut self.door.hold())
                     .await
                     .and_then(|message| health::watch(Rc::clone(&self.door), &message));
                 match watched {
@@ -200,14 +200,15 @@ impl<I: Intake> Desk<I> {
         while door.is_crowded() {
             door.intake.until(Wait::Room).await;
         }
-        let message = only(messages).await.inspect_err(|_| {
+        let mut held = door.hold();
+        let message = only(messages, &mut held).await.inspect_err(|_| {
             door.intake.note_of(&call.peer, Note::ReadError);
         })?;
         door.intake.note(Note::BytesReceived(message.len() as u64));
         while let Err(wait) = door.intake.offer_call(&call, Encoding::Protobuf, &message) {
             door.intake.until(wait).await;
         }
-        drop(message);
+        drop((message, held));
         let (outcome, answer) = call.answered().await;
         if outcome == Outcome::Undecodable {
             let text = String::from_utf8_lossy(&answer);
@@ -217,14 +218,15 @@ impl<I: Intake> Desk<I> {
     }
 }
 
-async fn only(messages: Messages) -> Result<Bytes, Status> {
+/// The one message of a call, if it comes in time.
+async fn only(messages: Messages, held: &mut Held<'_>) -> Result<Bytes, Status> {
     let late = || {
         Err(Status::new(
             Code::DeadlineExceeded,
             "the body took too long",
         ))
     };
-    let whole = timeout(HTTP_BODY_WAIT, messages.only()).await;
+    let whole = timeout(HTTP_BODY_WAIT, messages.only(held)).await;
     whole.unwrap_or_else(late)
 }
 

@@ -52,7 +52,9 @@ impl<I: Intake> Talk<I> {
             return None;
         }
         let drained = pin!(self.door.lines.told_to_drain());
-        let end = match select(pin!(self.messages.next()), drained).await {
+        let mut held = self.door.hold();
+        let next = pin!(self.messages.next(&mut held));
+        let end = match select(next, drained).await {
             Either::Left((Ok(Some(message)), _)) => {
                 match ServerReflectionRequest::decode(message) {
                     Ok(request) => {
