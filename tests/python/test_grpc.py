@@ -4,9 +4,10 @@ import os
 import random
 import socket
 import struct
-import threading
 
 import grpc
+import h2.connection
+import h2.events
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -112,24 +113,74 @@ def test_a_message_over_the_limit_exhausts_the_resource(channel, compression):
     assert "larger than max" in details
 
 
-def test_a_deadline_that_is_over_is_told(events, proto):
-    code, _ = failure(events.SendEvent, proto.SendEventRequest(), metadata=ME, timeout=1e-9)
-    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+class ByHand:
+    """One call over HTTP/2 whose every frame is ours: grpcio itself would end it at its deadline."""
+
+    def __init__(self, *headers):
+        address = ("127.0.0.1", int(os.environ["RINGTAIL_GRPC"]))
+        self.socket = socket.create_connection(address, timeout=PATIENCE)
+        self.http = h2.connection.H2Connection()
+        self.http.initiate_connection()
+        self.http.send_headers(1, [
+            (":method", "POST"), (":path", SEND_EVENT), (":scheme", "http"), (":authority", "here"),
+            ("content-type", "application/grpc"), ("te", "trailers"), *headers])
+        self.flush()
+
+    def flush(self):
+        self.socket.sendall(self.http.data_to_send())
+
+    def send(self, body, end=True):
+        self.http.send_data(1, body, end_stream=end)
+        self.flush()
+
+    def answer(self):
+        """The headers and trailers of the whole answer, and its body."""
+        headers, body = {}, b""
+        while True:
+            received = self.socket.recv(65536)
+            assert received, "the connection ended before the answer"
+            for event in self.http.receive_data(received):
+                if isinstance(event, (h2.events.ResponseReceived, h2.events.TrailersReceived)):
+                    headers.update((name.decode(), value.decode()) for name, value in event.headers)
+                elif isinstance(event, h2.events.DataReceived):
+                    body += event.data
+                elif isinstance(event, h2.events.StreamEnded):
+                    self.socket.close()
+                    return headers, body
+            self.flush()
 
 
-def test_a_deadline_ends_a_call_whose_body_does_not_come(channel):
-    never = threading.Event()
+@pytest.mark.parametrize("sent", [b"", b"\0\0\0\0\x09torn"])
+def test_a_deadline_ends_a_call_whose_body_does_not_come(sent):
+    call = ByHand(*ME, ("grpc-timeout", "50m"))
+    call.send(sent, end=False)
+    headers, body = call.answer()
+    assert headers[":status"] == "200" and body == b""
+    assert headers["grpc-status"] == "4"
+    assert headers["grpc-message"].startswith("the deadline is over")
 
-    def nothing():
-        never.wait(PATIENCE)
-        yield b""
 
-    call = channel.stream_unary(SEND_EVENT, request_serializer=bytes, response_deserializer=bytes)
-    metadata = (*ME, ("grpc-timeout", "50m"))
-    with pytest.raises(grpc.RpcError) as raised:
-        call(nothing(), metadata=metadata, timeout=PATIENCE)
-    never.set()
-    assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+def test_an_answer_is_framed_and_ends_with_its_status(proto):
+    call = ByHand(*ME)
+    call.send(b"\0\0\0\0\0")
+    headers, body = call.answer()
+    assert headers["content-type"] == "application/grpc"
+    assert headers["grpc-status"] == "0"
+    assert body[:1] == b"\0" and int.from_bytes(body[1:5], "big") == len(body) - 5
+    check_protobuf(proto, body[5:], SUCCESS, OK, "")
+
+
+@pytest.mark.parametrize("body", [b"\0\0\0\0\x09torn", b"\2\0\0\0\0", b""])
+def test_a_torn_message_and_none_at_all_are_internal(body):
+    call = ByHand(*ME)
+    call.send(body)
+    assert call.answer()[0]["grpc-status"] == "13"
+
+
+def test_a_prefix_that_claims_too_much_is_refused_at_once():
+    call = ByHand(*ME)
+    call.send(b"\0\xff\xff\xff\xff", end=False)
+    assert call.answer()[0]["grpc-status"] == "8"
 
 
 @pytest.mark.parametrize("method", [f"/{SERVICE}/Nothing", "/no.such.Service/SendEvent", "/x"])
