@@ -110,6 +110,42 @@ fn the_resolved_configuration_tells_where_each_value_came_from() {
 }
 
 #[test]
+fn raccoons_file_is_read_where_the_program_is_started() {
+    let scratch = Scratch::new("raccoons-file");
+    let yaml = "server:\n  grpc:\n    port: 7081\nworker:\n  pool_size: 3\nstranger: 1\n";
+    fs::write(scratch.join("config.yaml"), yaml).expect("the scratch folder takes files");
+    let config = |words: &[&str]| {
+        let mut command = program::clean(&program::built("ringtail"));
+        command
+            .arg("config")
+            .args(words)
+            .current_dir(scratch.path());
+        program::run(command, scratch.path(), 30)
+    };
+    let all = config(&[]);
+    assert_eq!(all.code, Some(0), "{all:?}");
+    let mut lines = all.stdout.lines();
+    let line = lines.find(|line| line.starts_with("server.grpc.port "));
+    assert!(line.is_some_and(|line| line.contains("7081") && line.ends_with("file config.yaml")));
+    assert!(all.stderr.contains("WORKER_POOL_SIZE"), "{}", all.stderr);
+    assert!(all.stderr.contains("STRANGER"), "{}", all.stderr);
+
+    let one = config(&["--explain", "SERVER_GRPC_PORT"]);
+    assert_eq!(one.code, Some(0), "{one:?}");
+    assert!(
+        one.stdout.contains("7081 (file config.yaml)"),
+        "{}",
+        one.stdout
+    );
+    assert_one_line(
+        &config(&["--explain", "server.grpc.prt"]),
+        &["server.grpc.port"],
+    );
+    fs::write(scratch.join("config.yaml"), "server: [1\n").expect("it takes files");
+    assert_one_line(&config(&[]), &["config.yaml", "YAML"]);
+}
+
+#[test]
 fn the_readme_names_every_setting() {
     let repository = program::repository();
     let read = |name: &str| fs::read_to_string(repository.join(name)).expect("it is there");

@@ -25,9 +25,10 @@ use crate::shard::mail::Order;
 use crate::shard::{self, Start};
 use crate::unit::{JournalId, ShardId};
 use catalogue::Keeper;
-use futures_util::future;
+use futures_util::future::{self, Either};
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -137,7 +138,8 @@ async fn run(settings: &Settings, plan: Plan) -> Result<Exit, Error> {
     let listener = Listener::bind(any_address(settings.admin_port))?;
     let _admin = admin::serve(listener, Rc::clone(&fleet), settings);
     let statsd = settings.statsd.clone();
-    let _statsd = statsd.map(|to| spawn_local(statsd::send(Rc::clone(&fleet), to)));
+    let statsd = statsd.map(|to| Rc::new(statsd::Sender::new(Rc::clone(&fleet), to)));
+    let _sending = statsd.clone().map(|sender| spawn_local(sender.run()));
     let keeper = Rc::new(house.keeper);
     let _topics = spawn_local(Rc::clone(&keeper).serve(Rc::clone(&fleet)));
     let mut shards = Vec::new();
@@ -154,13 +156,23 @@ async fn run(settings: &Settings, plan: Plan) -> Result<Exit, Error> {
         None => Cause::Signal,
     };
     let grace = settings.shard.drain_grace;
-    let exit = shutdown::drain(&mut signals, &fleet, &cause, grace).await;
+    // The shards are asked for their last numbers before they are told to drain, and not waited for.
+    let last_numbers = pin!(async {
+        if let Some(sender) = &statsd {
+            sender.send().await;
+        }
+    });
+    let drained = pin!(shutdown::drain(&mut signals, &fleet, &cause, grace));
+    let exit = match future::select(last_numbers, drained).await {
+        Either::Left(((), drained)) => drained.await,
+        Either::Right((exit, _)) => exit,
+    };
     if exit == Exit::Fine {
         keeper.stop().await;
         shards.into_iter().for_each(Handle::join);
     }
-    Ok(match cause {
-        Cause::Failure(failure) => exit.because(&failure),
+    Ok(match &cause {
+        Cause::Failure(failure) => exit.because(failure),
         Cause::Signal => exit,
     })
 }

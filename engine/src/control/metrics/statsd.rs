@@ -11,6 +11,7 @@ use crate::limit::STATSD_DATAGRAM_BYTES_MAX;
 use crate::rt::datagram::Datagrams;
 use crate::rt::timer::Interval;
 use crate::shard::census::Tally;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::rc::Rc;
@@ -24,34 +25,64 @@ pub(crate) struct Settings {
     pub(crate) period: Duration,
 }
 
-/// Sends until the task is dropped. An address that is not there is tried again each time.
-pub(crate) async fn send(fleet: Rc<Fleet>, settings: Settings) {
-    let mut interval = Interval::new(settings.period);
-    let mut socket: Option<Datagrams> = None;
-    let mut told = Told::default();
-    let mut complained = false;
-    loop {
-        interval.tick().await;
-        let Ok(snapshots) = fleet.snapshots().await else {
-            continue;
+/// Asks the shards and sends what has come.
+pub(crate) struct Sender {
+    fleet: Rc<Fleet>,
+    settings: Settings,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    socket: Option<Datagrams>,
+    told: Told,
+    has_complained: bool,
+}
+
+impl Sender {
+    pub(crate) fn new(fleet: Rc<Fleet>, settings: Settings) -> Self {
+        Self {
+            fleet,
+            settings,
+            state: RefCell::default(),
+        }
+    }
+
+    /// Sends again and again, until the task is dropped.
+    pub(crate) async fn run(self: Rc<Self>) {
+        let mut interval = Interval::new(self.settings.period);
+        loop {
+            interval.tick().await;
+            self.send().await;
+        }
+    }
+
+    /// Sends what has come since the last time. An address that is not there is tried again each time.
+    pub(crate) async fn send(&self) {
+        let Ok(snapshots) = self.fleet.snapshots().await else {
+            return;
         };
-        if socket.is_none() {
-            match Datagrams::to(&settings.address).await {
-                Ok(opened) => socket = Some(opened),
-                Err(error) if complained => drop(error),
-                Err(error) => {
-                    let address = &settings.address;
-                    tracing::warn!("metric.statsd.address {address} cannot be reached: {error}");
-                    complained = true;
-                }
+        let has_socket = self.state.borrow().socket.is_some();
+        if !has_socket {
+            match Datagrams::to(&self.settings.address).await {
+                Ok(opened) => self.state.borrow_mut().socket = Some(opened),
+                Err(error) => return self.complain(&error),
             }
         }
-        if let Some(socket) = &socket {
-            let lines = told.lines(&super::raccoon::metrics(&snapshots, &fleet.table()));
-            for datagram in datagrams(&lines) {
-                // Nobody listens, or the kernel is busy: StatsD is told what it can be told.
-                let _dropped = socket.send(datagram.as_bytes());
-            }
+        let mut state = self.state.borrow_mut();
+        let metrics = super::raccoon::metrics(&snapshots, &self.fleet.table());
+        let lines = state.told.lines(&metrics);
+        for datagram in datagrams(&lines) {
+            // Nobody listens, or the kernel is busy: StatsD is told what it can be told.
+            let socket = state.socket.as_ref();
+            let _dropped = socket.map(|socket| socket.send(datagram.as_bytes()));
+        }
+    }
+
+    fn complain(&self, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.state.borrow_mut().has_complained, true) {
+            let address = &self.settings.address;
+            tracing::warn!("metric.statsd.address {address} cannot be reached: {error}");
         }
     }
 }
