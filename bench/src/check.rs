@@ -4,10 +4,13 @@
 //! was not acknowledged is there whole or not at all; within a partition, a connection's events
 //! stand in the order of their sending; each type is in one topic; offsets count from 0 without a
 //! gap or a double; and nothing is there that was not sent.
+//! Whoever reads a store that others wrote to leaves their events out and counts them.
 //! Memory: one bit for each event that was sent, whatever the log holds.
 
+mod account;
 mod ledger;
 mod shelf;
+mod source;
 
 use std::{
     borrow::Cow,
@@ -17,9 +20,10 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use thiserror::Error;
 
+pub(crate) use self::{account::Account, source::ReadBack};
 use self::{
     ledger::{Finding, Ledger, UnopenedRun},
     shelf::Shelves,
@@ -32,6 +36,7 @@ use crate::{
 /// Faults told in words; all are counted.
 const FAULTS_TOLD_MAX: usize = 10;
 
+/// `check`: the log comes from standard input.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Records that `load --record` wrote: all that were made against this store.
@@ -39,8 +44,21 @@ pub(crate) struct Arguments {
     record: Vec<PathBuf>,
 }
 
+/// `verify`: the log is read here.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct VerifyArguments {
+    /// Records that `load --record` wrote against this store.
+    #[arg(long, required = true, num_args = 1..)]
+    record: Vec<PathBuf>,
+    #[command(flatten)]
+    read_back: ReadBack,
+    /// Leave out what is of no run of these records, instead of calling it invented.
+    #[arg(long)]
+    among_others: bool,
+}
+
 #[derive(Debug, Error)]
-enum CheckError {
+pub(crate) enum CheckError {
     #[error("could not read {from}: {source}")]
     Read { from: String, source: io::Error },
     #[error("{path}: {source}")]
@@ -49,6 +67,14 @@ enum CheckError {
     Unopened { path: String, source: UnopenedRun },
     #[error("line {number} of the log cannot be read: {text}")]
     Log { number: usize, text: String },
+    #[error("the payload at offset {offset} of {topic} is no base64")]
+    Payload { topic: String, offset: u64 },
+    #[error("{program} log cat: {status}")]
+    Cat { program: String, status: String },
+    #[error("the admin port at {authority} sent what is not expected: {what}")]
+    Admin { authority: String, what: String },
+    #[error("say where the log is: --volumes (the store's folders) or --admin (host:port)")]
+    NothingToRead,
 }
 
 /// One line of `ringtail log cat --format json`.
@@ -62,65 +88,152 @@ struct Stored<'a> {
     value_base64: Cow<'a, str>,
 }
 
-/// The answer: batches unless the name says events.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-struct Account {
-    runs: usize,
-    sent: u64,
-    acknowledged: u64,
-    refused: u64,
-    /// Wholly there.
-    stored: u64,
-    stored_events: u64,
-    /// Acknowledged and not wholly there.
-    missing: u64,
-    /// Not acknowledged, and there in part.
-    torn: u64,
-    duplicated_events: u64,
-    out_of_order_events: u64,
-    /// Of no run of the records, or never sent.
-    invented_events: u64,
-    /// The label is one of ours, the bytes are not what was sent.
-    altered_events: u64,
-    /// In another topic than the other events of their type.
-    misrouted_events: u64,
-    offset_gaps: u64,
-    offset_doubles: u64,
-}
-
-impl Account {
-    fn is_clean(&self) -> bool {
-        let faults = [
-            self.missing,
-            self.torn,
-            self.duplicated_events,
-            self.out_of_order_events,
-            self.invented_events,
-            self.altered_events,
-            self.misrouted_events,
-            self.offset_gaps,
-            self.offset_doubles,
-        ];
-        faults.iter().all(|count| *count == 0)
-    }
+/// What events are that belong to no run of the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// Nobody sent them.
+    Invented,
+    /// Somebody else sent them.
+    LeftOut,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::Error>> {
-    let mut ledger = Ledger::default();
-    for path in &arguments.record {
-        read_record(path, &mut ledger)?;
-    }
-    let mut faults = Vec::new();
-    let account = compare(ledger, io::stdin().lock(), &mut faults)?;
-    for fault in &faults {
-        eprintln!("ringtail-bench: {fault}");
-    }
+    let mut audit = Audit::new(&arguments.record, Others::Invented)?;
+    audit.read_lines(io::stdin().lock())?;
+    let account = audit.settle();
     println!("{}", serde_json::to_string(&account)?);
-    Ok(if account.is_clean() {
-        Verdict::Kept
+    Ok(account.verdict())
+}
+
+pub(crate) fn run_verify(
+    arguments: &VerifyArguments,
+) -> Result<Verdict, Box<dyn std::error::Error>> {
+    if !arguments.read_back.is_given() {
+        return Err(CheckError::NothingToRead.into());
+    }
+    let others = if arguments.among_others {
+        Others::LeftOut
     } else {
-        Verdict::Broken
-    })
+        Others::Invented
+    };
+    let account = audit(&arguments.read_back, &arguments.record, others)?;
+    println!("{}", serde_json::to_string(&account)?);
+    Ok(account.verdict())
+}
+
+/// Reads the log and settles the account of the records; faults are told on standard error.
+pub(crate) fn audit(
+    read_back: &ReadBack,
+    records: &[PathBuf],
+    others: Others,
+) -> Result<Account, CheckError> {
+    let mut audit = Audit::new(records, others)?;
+    read_back.read(&mut audit)?;
+    Ok(audit.settle())
+}
+
+/// Takes stored events one by one.
+#[derive(Debug)]
+struct Audit {
+    ledger: Ledger,
+    shelves: Shelves,
+    account: Account,
+    others: Others,
+    /// The first faults, in words.
+    faults: Vec<String>,
+}
+
+impl Audit {
+    fn new(records: &[PathBuf], others: Others) -> Result<Self, CheckError> {
+        let mut ledger = Ledger::default();
+        for path in records {
+            read_record(path, &mut ledger)?;
+        }
+        Ok(Self::of(ledger, others))
+    }
+
+    fn of(ledger: Ledger, others: Others) -> Self {
+        Self {
+            ledger,
+            shelves: Shelves::default(),
+            account: Account::default(),
+            others,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Reads lines of JSON to their end.
+    fn read_lines(&mut self, mut log: impl BufRead) -> Result<(), CheckError> {
+        let mut line = String::new();
+        for number in 1.. {
+            line.clear();
+            let read = log
+                .read_line(&mut line)
+                .map_err(|source| CheckError::Read {
+                    from: "the log".to_owned(),
+                    source,
+                })?;
+            if read == 0 {
+                break;
+            }
+            let stored = serde_json::from_str(&line).map_err(|_| CheckError::Log {
+                number,
+                text: line.trim_end().to_owned(),
+            })?;
+            self.take(&stored)?;
+        }
+        Ok(())
+    }
+
+    /// Counts one stored event.
+    fn take(&mut self, stored: &Stored<'_>) -> Result<(), CheckError> {
+        let event = STANDARD
+            .decode(stored.value_base64.as_bytes())
+            .map_err(|_| CheckError::Payload {
+                topic: stored.topic.to_string(),
+                offset: stored.offset,
+            })?;
+        let (shelf, place) = self
+            .shelves
+            .put(&stored.topic, stored.partition, stored.offset);
+        let account = &mut self.account;
+        account.stored_events += 1;
+        match place {
+            shelf::Place::Next => {}
+            shelf::Place::Gap => account.offset_gaps += 1,
+            shelf::Place::Double => account.offset_doubles += 1,
+        }
+        let finding = match self.ledger.find(shelf, &event) {
+            Finding::Foreign if self.others == Others::Invented => Finding::Invented,
+            finding => finding,
+        };
+        match finding {
+            Finding::Sound => {}
+            Finding::Foreign => account.foreign_events += 1,
+            Finding::Invented => account.invented_events += 1,
+            Finding::Altered => account.altered_events += 1,
+            Finding::Misrouted => account.misrouted_events += 1,
+            Finding::Duplicated => account.duplicated_events += 1,
+            Finding::OutOfOrder => account.out_of_order_events += 1,
+        }
+        let sound = matches!(finding, Finding::Sound | Finding::Foreign);
+        if (!sound || place != shelf::Place::Next) && self.faults.len() < FAULTS_TOLD_MAX {
+            self.faults.push(format!(
+                "{} partition {} offset {}: {finding:?}, offset {place:?}",
+                stored.topic, stored.partition, stored.offset
+            ));
+        }
+        Ok(())
+    }
+
+    /// Counts batches, tells the first faults on standard error.
+    fn settle(mut self) -> Account {
+        self.ledger.settle(&mut self.account, &mut self.faults);
+        for fault in &self.faults {
+            eprintln!("ringtail-bench: {fault}");
+        }
+        self.account
+    }
 }
 
 fn read_record(path: &PathBuf, ledger: &mut Ledger) -> Result<(), CheckError> {
@@ -144,81 +257,6 @@ fn read_record(path: &PathBuf, ledger: &mut Ledger) -> Result<(), CheckError> {
             })?;
     }
     Ok(())
-}
-
-/// Reads the whole log and settles the account; the first faults are told in `faults`.
-fn compare(
-    mut ledger: Ledger,
-    mut log: impl BufRead,
-    faults: &mut Vec<String>,
-) -> Result<Account, CheckError> {
-    let mut shelves = Shelves::default();
-    let mut account = Account::default();
-    let mut line = String::new();
-    for number in 1.. {
-        line.clear();
-        let read = log
-            .read_line(&mut line)
-            .map_err(|source| CheckError::Read {
-                from: "the log".to_owned(),
-                source,
-            })?;
-        if read == 0 {
-            break;
-        }
-        let unreadable = || CheckError::Log {
-            number,
-            text: line.trim_end().to_owned(),
-        };
-        let stored: Stored<'_> = serde_json::from_str(&line).map_err(|_| unreadable())?;
-        let event = STANDARD
-            .decode(stored.value_base64.as_bytes())
-            .map_err(|_| unreadable())?;
-        place(
-            &stored,
-            &event,
-            &mut shelves,
-            &mut ledger,
-            &mut account,
-            faults,
-        );
-    }
-    ledger.settle(&mut account, faults);
-    Ok(account)
-}
-
-/// Counts one stored event.
-fn place(
-    stored: &Stored<'_>,
-    event: &[u8],
-    shelves: &mut Shelves,
-    ledger: &mut Ledger,
-    account: &mut Account,
-    faults: &mut Vec<String>,
-) {
-    account.stored_events += 1;
-    let (shelf, place) = shelves.put(&stored.topic, stored.partition, stored.offset);
-    match place {
-        shelf::Place::Next => {}
-        shelf::Place::Gap => account.offset_gaps += 1,
-        shelf::Place::Double => account.offset_doubles += 1,
-    }
-    let finding = ledger.find(shelf, event);
-    match finding {
-        Finding::Sound => {}
-        Finding::Invented => account.invented_events += 1,
-        Finding::Altered => account.altered_events += 1,
-        Finding::Misrouted => account.misrouted_events += 1,
-        Finding::Duplicated => account.duplicated_events += 1,
-        Finding::OutOfOrder => account.out_of_order_events += 1,
-    }
-    if (finding != Finding::Sound || place != shelf::Place::Next) && faults.len() < FAULTS_TOLD_MAX
-    {
-        faults.push(format!(
-            "{} partition {} offset {}: {finding:?}, offset {place:?}",
-            stored.topic, stored.partition, stored.offset
-        ));
-    }
 }
 
 #[cfg(test)]

@@ -13,13 +13,16 @@ use rustix::{
     thread::{CpuSet, sched_setaffinity},
     time::{ClockId, clock_gettime},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a result was measured: without it the figures say nothing.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Host {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
+    /// Where this process may run, such as `0-1`.
+    pub(crate) cpu_list: String,
+    pub(crate) memory_kib: u64,
     pub(crate) kernel: String,
     /// The commit of the checkout that the driver was started in.
     pub(crate) commit: String,
@@ -36,12 +39,30 @@ impl Host {
         Self {
             cpu: model.map_or("unknown", |(_, name)| name).to_owned(),
             cores: models().count(),
+            cpu_list: field("/proc/self/status", "Cpus_allowed_list:").unwrap_or_default(),
+            memory_kib: field("/proc/meminfo", "MemTotal:")
+                .and_then(|text| text.split(' ').next()?.parse().ok())
+                .unwrap_or(0),
             kernel: uname.release().to_string_lossy().into_owned(),
             commit: commit(),
             command: std::env::args().collect::<Vec<_>>().join(" "),
             unix_seconds: unix_time().as_secs(),
         }
     }
+}
+
+/// What stands behind a word at the head of a line.
+fn field(path: &str, word: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let mut lines = text.lines();
+    let found = lines.find_map(|line| line.strip_prefix(word))?;
+    Some(found.trim().to_owned())
+}
+
+/// Memory that a process has in use, in KiB; `None` when there is no such process.
+pub(crate) fn resident_kib(process: u32) -> Option<u64> {
+    let text = field(&format!("/proc/{process}/status"), "VmRSS:")?;
+    text.split(' ').next()?.parse().ok()
 }
 
 fn commit() -> String {
@@ -88,6 +109,17 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Raises the limit of open files as far as this process may.
+pub(crate) fn allow_as_many_open_files_as_possible() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where it is refused, connections beyond the limit are.
+    let _refused = setrlimit(Resource::Nofile, raised);
 }
 
 /// Raises the limit of open files to `files`, if it is lower.

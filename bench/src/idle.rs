@@ -1,11 +1,10 @@
 //! Many connections that do nothing: what does one cost the server?
 //!
 //! Ordering: open all, say so, hold them and answer the server's pings, then ask each for a pong.
-//! Full: a source address that is out of ports is followed by the next of 127.0.0.x.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, TcpStream},
+    net::TcpStream,
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -17,7 +16,10 @@ use rustix::{
 
 use crate::{
     Verdict, host,
-    websocket::{self, ConnectError, Target},
+    wire::{
+        Source, Target,
+        websocket::{self, read_frame},
+    },
 };
 
 /// How long a pong may take, for all connections together.
@@ -85,11 +87,11 @@ impl Crowd {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             guests: Vec::new(),
         };
-        let mut source = Source::new(target.is_loopback_v4());
+        let mut source = Source::new(&target, 1);
         for number in 0..arguments.connections {
             let identity = format!("idle-{run:016x}-{number}");
-            let header = (arguments.id_header.as_str(), identity.as_str());
-            let (socket, carry) = source.connect(&target, header)?;
+            let header = [(arguments.id_header.as_str(), identity.as_str())];
+            let (socket, carry) = source.connect(&target, &header)?;
             crowd.admit(socket, carry)?;
         }
         Ok(crowd)
@@ -154,7 +156,7 @@ impl Guest {
         }
         let carry = std::mem::take(&mut self.carry);
         let mut rest = &carry[..];
-        while let Some(frame) = websocket::read_frame(rest).map_err(io::Error::other)? {
+        while let Some(frame) = read_frame(rest).map_err(io::Error::other)? {
             rest = &rest[frame.bytes..];
             self.obey(frame)?;
         }
@@ -183,45 +185,4 @@ impl Guest {
             _ => Err(ErrorKind::ConnectionAborted.into()),
         }
     }
-}
-
-/// Where connections come from: one loopback address after the other, as each runs out of ports.
-struct Source {
-    is_loopback: bool,
-    last_byte: u8,
-}
-
-impl Source {
-    fn new(is_loopback: bool) -> Self {
-        Self {
-            is_loopback,
-            last_byte: 1,
-        }
-    }
-
-    fn connect(
-        &mut self,
-        target: &Target,
-        header: (&str, &str),
-    ) -> Result<(TcpStream, Vec<u8>), ConnectError> {
-        loop {
-            let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, self.last_byte));
-            let source = self.is_loopback.then_some(address);
-            match target.connect(header, source) {
-                Err(ConnectError::Socket { source, .. })
-                    if is_out_of_ports(&source) && self.is_loopback && self.last_byte < 254 =>
-                {
-                    self.last_byte += 1;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-}
-
-fn is_out_of_ports(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse
-    )
 }

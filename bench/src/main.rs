@@ -3,24 +3,32 @@
 //! | module      | duty                                                              |
 //! |-------------|-------------------------------------------------------------------|
 //! | `payload`   | what an event of ours holds, written and recognised               |
+//! | `mix`       | how large events are, and of which types                          |
+//! | `protobuf`  | the little of its encoding that is needed                         |
 //! | `message`   | `SendEventRequest` as bytes, `SendEventResponse` read cheaply     |
-//! | `websocket` | a client's side of RFC 6455: upgrade, frames, masking             |
+//! | `wire`      | protocols: WebSocket and REST, and where to connect to            |
 //! | `record`    | the account of what was sent and answered, kept in a file         |
-//! | `load`      | the closed-loop driver                                            |
+//! | `load`      | the driver: closed loop, open loop, as much as goes               |
+//! | `outcome`   | a result, as JSON and in words                                    |
 //! | `check`     | the account of a run against what the server's log holds          |
+//! | `compare`   | two sets of results: ratio, spread, whether it is noise           |
 //! | `idle`      | many connections that do nothing                                  |
 //! | `host`      | what this machine is, and limits and clocks of this process       |
 //!
-//! Nothing here knows the engine: the driver works against anything that speaks the protocol.
+//! The driver knows nothing of the engine: it works against anything that speaks the protocol.
 
 mod check;
+mod compare;
 mod host;
 mod idle;
 mod load;
 mod message;
+mod mix;
+mod outcome;
 mod payload;
+mod protobuf;
 mod record;
-mod websocket;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -42,10 +50,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Send batches over WebSocket in a closed loop and measure the answers.
-    Load(load::Arguments),
+    /// Send batches, measure the answers.
+    Load(Box<load::Arguments>),
     /// Compare records of runs with the log's content, read as JSON lines from standard input.
     Check(check::Arguments),
+    /// Read a server's log and compare it with records of runs.
+    Verify(check::VerifyArguments),
+    /// Compare results: ratio, spread, and whether the difference is noise.
+    Compare(compare::Arguments),
     /// Open many connections, hold them, and see that all of them live.
     Idle(idle::Arguments),
 }
@@ -63,10 +75,29 @@ enum Verdict {
     ServerGone = 3,
 }
 
+impl Verdict {
+    /// The one that says more: a broken promise stands above a server that went away.
+    fn worse(self, other: Self) -> Self {
+        let weight = |verdict| match verdict {
+            Self::Kept => 0,
+            Self::ServerGone => 1,
+            Self::Broken => 2,
+            Self::Failed => 3,
+        };
+        if weight(self) < weight(other) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Load(arguments) => load::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Verify(arguments) => check::run_verify(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Idle(arguments) => idle::run(&arguments),
     };
     let verdict = outcome.unwrap_or_else(|error| {

@@ -3,15 +3,14 @@
 //! Written by hand because a driver must cost less than the server it measures: encoding appends to
 //! one buffer, and reading an answer borrows from the receive buffer.
 
-use crate::payload::Label;
+use crate::{
+    mix::Mix,
+    payload::Label,
+    protobuf::{self, VARINT, Value, field_bytes, put_head, put_varint, take_field, varint_bytes},
+};
 
 /// The status of an answer that says that all went well.
 pub(crate) const STATUS_SUCCESS: u64 = 1;
-
-const VARINT: u64 = 0;
-const FIXED64: u64 = 1;
-const BYTES: u64 = 2;
-const FIXED32: u64 = 5;
 
 /// The shape of every request of a run.
 #[derive(Clone, Debug)]
@@ -19,9 +18,8 @@ pub(crate) struct Shape {
     pub(crate) run: u64,
     /// Events in each batch.
     pub(crate) events: u32,
-    /// Payload of one event, in bytes.
-    pub(crate) event_bytes: usize,
-    /// The names of the types; event `i` has type `i % types.len()`. Never empty.
+    pub(crate) mix: Mix,
+    /// The names of the types, as many as the mix has.
     pub(crate) types: Vec<String>,
     /// Unix seconds, in every request's `sent_time`.
     pub(crate) sent_time: u64,
@@ -45,7 +43,7 @@ impl Shape {
         put_head(1, guid.len(), out);
         out.extend_from_slice(guid.as_bytes());
         put_head(2, 1 + varint_bytes(self.sent_time), out);
-        put_varint(1 << 3 | VARINT, out);
+        out.push(protobuf::key(1, VARINT));
         put_varint(self.sent_time, out);
         for index in 0..self.events {
             let label = Label {
@@ -59,11 +57,11 @@ impl Shape {
     }
 
     fn encode_event(&self, label: Label, out: &mut Vec<u8>) {
-        let kind = &self.types[label.index as usize % self.types.len()];
-        let length = field_bytes(self.event_bytes) + field_bytes(kind.len());
-        put_head(3, length, out);
-        put_head(1, self.event_bytes, out);
-        label.write(self.event_bytes, out);
+        let kind = &self.types[self.mix.type_of(label) as usize];
+        let bytes = self.mix.bytes_of(label);
+        put_head(3, field_bytes(bytes) + field_bytes(kind.len()), out);
+        put_head(1, bytes, out);
+        label.write(bytes, out);
         put_head(2, kind.len(), out);
         out.extend_from_slice(kind.as_bytes());
     }
@@ -114,64 +112,6 @@ fn read_entry(mut entry: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((key, text))
 }
 
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    Fixed,
-}
-
-/// Takes one field off the front: its number and its value.
-fn take_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
-    let key = take_varint(bytes)?;
-    let value = match key & 7 {
-        VARINT => Value::Number(take_varint(bytes)?),
-        BYTES => {
-            let length = usize::try_from(take_varint(bytes)?).ok()?;
-            Value::Bytes(bytes.split_off(..length)?)
-        }
-        FIXED64 => bytes.split_off(..8).map(|_| Value::Fixed)?,
-        FIXED32 => bytes.split_off(..4).map(|_| Value::Fixed)?,
-        _ => return None,
-    };
-    Some((key >> 3, value))
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.split_off_first()?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-/// Appends the key and the length of a length-delimited field.
-fn put_head(field: u64, length: usize, out: &mut Vec<u8>) {
-    put_varint(field << 3 | BYTES, out);
-    put_varint(length as u64, out);
-}
-
-fn put_varint(mut value: u64, out: &mut Vec<u8>) {
-    while 0x7f < value {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// Bytes of a length-delimited field with a number below 16.
-fn field_bytes(length: usize) -> usize {
-    1 + varint_bytes(length as u64) + length
-}
-
-fn varint_bytes(value: u64) -> usize {
-    let bits = 64 - (value | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -180,6 +120,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
+    use crate::mix::Sizes;
 
     #[derive(Clone, PartialEq, Message)]
     struct Timestamp {
@@ -221,11 +162,11 @@ mod tests {
         data: HashMap<String, String>,
     }
 
-    fn shape(events: u32, event_bytes: usize, types: usize) -> Shape {
+    fn shape(events: u32, event_bytes: u32, types: u32) -> Shape {
         Shape {
             run: 0xabc,
             events,
-            event_bytes,
+            mix: Mix::new(Sizes::Fixed(event_bytes), types, 0.0),
             types: (0..types).map(|number| format!("t{number}")).collect(),
             sent_time: 1_700_000_000,
         }
@@ -242,8 +183,8 @@ mod tests {
             assert_eq!(request.sent_time.unwrap().seconds, 1_700_000_000);
             assert_eq!(request.events.len(), events as usize);
             for (index, event) in request.events.iter().enumerate() {
-                assert_eq!(event.event_bytes.len(), event_bytes);
-                assert_eq!(event.kind, format!("t{}", index % types));
+                assert_eq!(event.event_bytes.len(), event_bytes as usize);
+                assert_eq!(event.kind, format!("t{}", index % types as usize));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The account of a run, kept in a file: what was sent, and what was answered.
 //!
-//! Layout: lines of text. `R run events bytes types` opens a run; `S connection batch` was written
+//! Layout: lines of text. `R run events sizes types skew` opens a run; `S connection batch` was written
 //! before the batch was given to the socket; `A connection batch` was acknowledged;
 //! `E connection batch reason` was refused, and may or may not be in the log.
 //! Always: lines reach the kernel before anything that follows from them reaches a socket, so the
@@ -15,7 +15,10 @@ use std::{
 
 use thiserror::Error;
 
-use crate::message::Shape;
+use crate::{message::Shape, mix::Mix};
+
+/// Event types of one run.
+pub(crate) const TYPES_MAX: u32 = 100_000;
 
 /// Writes lines; each worker has its own, on the same file.
 #[derive(Debug)]
@@ -34,11 +37,12 @@ impl Recorder {
 
     pub(crate) fn run(&mut self, shape: &Shape) {
         let line = format!(
-            "R {:016x} {} {} {}\n",
+            "R {:016x} {} {} {} {}\n",
             shape.run,
             shape.events,
-            shape.event_bytes,
-            shape.types.len()
+            shape.mix.sizes(),
+            shape.mix.types(),
+            shape.mix.skew()
         );
         self.lines.extend_from_slice(line.as_bytes());
     }
@@ -72,7 +76,7 @@ impl Recorder {
 }
 
 /// One line of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Line {
     Run(RunLine),
     Sent { connection: u32, batch: u64 },
@@ -81,15 +85,12 @@ pub(crate) enum Line {
 }
 
 /// What a run sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunLine {
     pub(crate) run: u64,
     /// Events in each batch.
     pub(crate) events: u32,
-    /// Payload of one event, in bytes.
-    pub(crate) event_bytes: usize,
-    /// Types that a batch's events have in turn.
-    pub(crate) types: u32,
+    pub(crate) mix: Mix,
 }
 
 /// The file is no record; do not judge a log by it.
@@ -115,12 +116,7 @@ fn parse(line: &str) -> Option<Line> {
     let mut words = line.split(' ');
     let letter = words.next()?;
     if letter == "R" {
-        return Some(Line::Run(RunLine {
-            run: u64::from_str_radix(words.next()?, 16).ok()?,
-            events: words.next()?.parse().ok()?,
-            event_bytes: words.next()?.parse().ok()?,
-            types: words.next()?.parse().ok().filter(|types| *types != 0)?,
-        }));
+        return parse_run(words).map(Line::Run);
     }
     let connection = words.next()?.parse().ok()?;
     let batch = words.next()?.parse().ok().filter(|batch| *batch != 0)?;
@@ -132,9 +128,27 @@ fn parse(line: &str) -> Option<Line> {
     }
 }
 
+fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<RunLine> {
+    let run = u64::from_str_radix(words.next()?, 16).ok()?;
+    let events = words.next()?.parse().ok()?;
+    let sizes = words.next()?.parse().ok()?;
+    let types = words.next()?.parse().ok()?;
+    let skew: f64 = words.next()?.parse().ok()?;
+    let known = (1..=TYPES_MAX).contains(&types) && 0.0 <= skew && skew.is_finite();
+    known.then(|| RunLine {
+        run,
+        events,
+        mix: Mix::new(sizes, types, skew),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mix() -> Mix {
+        Mix::new("200@3,90@1".parse().unwrap(), 2, 0.75)
+    }
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
@@ -143,7 +157,7 @@ mod tests {
         recorder.run(&Shape {
             run: 0xfeed,
             events: 10,
-            event_bytes: 200,
+            mix: mix(),
             types: vec!["a".to_owned(), "b".to_owned()],
             sent_time: 0,
         });
@@ -160,8 +174,7 @@ mod tests {
             Line::Run(RunLine {
                 run,
                 events: 10,
-                event_bytes: 200,
-                types: 2,
+                mix: mix(),
             }),
             Line::Sent {
                 connection,

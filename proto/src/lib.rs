@@ -34,3 +34,16 @@ pub use raccoon::*;
 /// Every file of `proto/` with what it imports, as gRPC's server reflection tells it: an encoded
 /// [`FileDescriptorSet`].
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.binpb");
+
+#[expect(
+    clippy::pedantic,
+    reason = "generated: its style is the generator's, and nobody edits it"
+)]
+#[rustfmt::skip]
+#[path = "generated/ringtail.bench.v1.rs"]
+mod fleet;
+
+/// What the events of the measuring bench hold. To the engine an event is opaque bytes.
+pub mod bench {
+    pub use crate::fleet::*;
+}

@@ -19,9 +19,11 @@ const PACKAGES: [&str; 3] = [
     "grpc.health.v1",
     "grpc.reflection.v1",
 ];
+/// What the events of the measuring bench hold; no part of the contract.
+const FLEET: (&str, &str) = ("ringtail/bench/v1/fleet.proto", "ringtail.bench.v1");
 const DESCRIPTORS: &str = "src/generated/descriptors.binpb";
 
-/// What the generator makes of the contract now, by path.
+/// What the generator makes of the contract, and of the bench's events, now, by path.
 fn generate(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut descriptors =
         protox::compile(PROTOS, [root.join("proto")]).expect("the contract compiles");
@@ -29,6 +31,19 @@ fn generate(root: &Path) -> BTreeMap<String, Vec<u8>> {
         file.source_code_info = None;
     }
     let bytes = descriptors.encode_to_vec();
+    let mut generated = BTreeMap::from([(DESCRIPTORS.to_owned(), bytes)]);
+    generated.extend(types_of(descriptors, &PACKAGES));
+    let (file, package) = FLEET;
+    let fleet = protox::compile([file], [root.join("proto")]).expect("the events compile");
+    generated.extend(types_of(fleet, &[package]));
+    generated
+}
+
+/// The Rust types of these packages, by path.
+fn types_of(
+    descriptors: prost_types::FileDescriptorSet,
+    packages: &[&str],
+) -> BTreeMap<String, Vec<u8>> {
     let mut config = prost_build::Config::new();
     // A sorted map: equal answers have equal bytes.
     config.btree_map(["."]);
@@ -38,13 +53,12 @@ fn generate(root: &Path) -> BTreeMap<String, Vec<u8>> {
         requests.push((module, file));
     }
     let mut modules = config.generate(requests).expect("the contract generates");
-    let mut generated = BTreeMap::from([(DESCRIPTORS.to_owned(), bytes)]);
-    for package in PACKAGES {
+    let of_package = |package: &&str| {
         let module = prost_build::Module::from_protobuf_package_name(package);
         let text = modules.remove(&module).expect("the package is generated");
-        generated.insert(format!("src/generated/{package}.rs"), text.into_bytes());
-    }
-    generated
+        (format!("src/generated/{package}.rs"), text.into_bytes())
+    };
+    packages.iter().map(of_package).collect()
 }
 
 #[test]

@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// A line speaks of a run or a batch that no line before it opened; the record is not whole.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 #[error("a line stands before the line it follows from: {line:?}")]
-pub(super) struct UnopenedRun {
+pub(crate) struct UnopenedRun {
     line: Line,
 }
 
@@ -24,6 +24,9 @@ pub(super) struct UnopenedRun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     Sound,
+    /// Of no run of the records.
+    Foreign,
+    /// Of a run of the records, and never sent.
     Invented,
     Altered,
     Misrouted,
@@ -65,15 +68,14 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Takes one line of a record in; `open` is the run that the record's lines speak of.
     pub(super) fn note(&mut self, open: &mut Option<u64>, line: Line) -> Result<(), UnopenedRun> {
-        let unopened = || UnopenedRun { line };
         if let Line::Run(run) = line {
             *open = Some(run.run);
             self.runs.entry(run.run).or_insert_with(|| Run::new(run));
             return Ok(());
         }
-        let number = (*open).ok_or_else(unopened)?;
-        let run = self.runs.get_mut(&number).ok_or_else(unopened)?;
-        run.note(line).ok_or_else(unopened)
+        let run = open.and_then(|number| self.runs.get_mut(&number));
+        run.and_then(|run| run.note(&line))
+            .ok_or(UnopenedRun { line })
     }
 
     /// Says what a stored event is, and marks it as found.
@@ -82,7 +84,7 @@ impl Ledger {
         let known = label.and_then(|label| Some((label, self.runs.get_mut(&label.run)?)));
         match known {
             Some((label, run)) => run.find(shelf, label, event),
-            None => Finding::Invented,
+            None => Finding::Foreign,
         }
     }
 
@@ -114,8 +116,8 @@ impl Run {
         }
     }
 
-    fn note(&mut self, line: Line) -> Option<()> {
-        match line {
+    fn note(&mut self, line: &Line) -> Option<()> {
+        match *line {
             Line::Run(_) => None,
             Line::Sent { connection, batch } => {
                 let connection = self.connections.entry(connection).or_default();
@@ -137,20 +139,20 @@ impl Run {
     }
 
     fn find(&mut self, shelf: ShelfId, label: Label, event: &[u8]) -> Finding {
-        let line = self.line;
+        let line = &self.line;
         let Some(connection) = self.connections.get_mut(&label.connection) else {
             return Finding::Invented;
         };
         if !connection.knows(label.batch) || line.events <= label.index {
             return Finding::Invented;
         }
-        if !label.made(event, line.event_bytes) {
+        if !label.made(event, line.mix.bytes_of(label)) {
             return Finding::Altered;
         }
         if !connection.mark(label, line.events) {
             return Finding::Duplicated;
         }
-        let kind = label.index % line.types;
+        let kind = line.mix.type_of(label);
         if *self.topics.entry(kind).or_insert(shelf.topic) != shelf.topic {
             return Finding::Misrouted;
         }

@@ -2,16 +2,21 @@
 
 use super::*;
 use crate::{
+    mix::{Mix, Sizes},
     payload::Label,
     record::{Line, RunLine},
 };
 
-const RUN: RunLine = RunLine {
-    run: 0xfeed,
-    events: 4,
-    event_bytes: 40,
-    types: 2,
-};
+const RUN: u64 = 0xfeed;
+const EVENT_BYTES: usize = 40;
+
+fn run_line() -> RunLine {
+    RunLine {
+        run: RUN,
+        events: 4,
+        mix: Mix::new(Sizes::Fixed(EVENT_BYTES as u32), 2, 0.0),
+    }
+}
 
 /// One stored event: topic, batch, index. Offsets are given in order.
 type Row = (&'static str, u64, u32);
@@ -21,7 +26,7 @@ fn ledger() -> Ledger {
     let mut ledger = Ledger::default();
     let connection = 5;
     let mut open = None;
-    let mut lines = vec![Line::Run(RUN)];
+    let mut lines = vec![Line::Run(run_line())];
     lines.extend((1..=3).map(|batch| Line::Sent { connection, batch }));
     lines.extend((1..=2).map(|batch| Line::Acknowledged { connection, batch }));
     for line in lines {
@@ -45,13 +50,13 @@ fn two_batches() -> Vec<Row> {
 
 fn event(batch: u64, index: u32) -> Vec<u8> {
     let label = Label {
-        run: RUN.run,
+        run: RUN,
         connection: 5,
         batch,
         index,
     };
     let mut event = Vec::new();
-    label.write(RUN.event_bytes, &mut event);
+    label.write(EVENT_BYTES, &mut event);
     event
 }
 
@@ -74,10 +79,11 @@ fn log(rows: &[Row]) -> String {
 }
 
 fn check(log: &str) -> (Account, Vec<String>) {
-    let mut faults = Vec::new();
-    let account = compare(ledger(), log.as_bytes(), &mut faults).unwrap();
-    assert_eq!(account.is_clean(), faults.is_empty());
-    (account, faults)
+    let mut audit = Audit::of(ledger(), Others::Invented);
+    audit.read_lines(log.as_bytes()).unwrap();
+    audit.ledger.settle(&mut audit.account, &mut audit.faults);
+    assert_eq!(audit.account.is_clean(), audit.faults.is_empty());
+    (audit.account, audit.faults)
 }
 
 /// What a log of two whole batches gives, which each test changes in one place.
@@ -178,7 +184,7 @@ fn events_out_of_order_within_a_batch_are_seen() {
 fn invented_events_are_seen() {
     let unsent = event(4, 0);
     let beyond = event(1, 4);
-    let foreign = vec![7; RUN.event_bytes];
+    let foreign = vec![7; EVENT_BYTES];
     let short = vec![7; 3];
     for stranger in [unsent, beyond, foreign, short] {
         let log = log(&two_batches()) + &line("even", 4, &stranger);
@@ -226,7 +232,8 @@ fn a_gap_and_a_double_in_the_offsets_are_seen() {
 
 #[test]
 fn a_line_that_is_no_record_stops_the_check() {
-    let error = compare(ledger(), &b"{}\n"[..], &mut Vec::new()).unwrap_err();
+    let mut audit = Audit::of(ledger(), Others::Invented);
+    let error = audit.read_lines(&b"{}\n"[..]).unwrap_err();
     assert_eq!(error.to_string(), "line 1 of the log cannot be read: {}");
 }
 
@@ -237,8 +244,22 @@ fn an_answer_to_nothing_makes_a_record_unreadable() {
         connection: 1,
         batch: 1,
     };
-    assert!(ledger.note(&mut None, answer).is_err());
+    assert!(ledger.note(&mut None, answer.clone()).is_err());
     let mut open = None;
-    ledger.note(&mut open, Line::Run(RUN)).unwrap();
+    ledger.note(&mut open, Line::Run(run_line())).unwrap();
     assert!(ledger.note(&mut open, answer).is_err());
+}
+
+#[test]
+fn what_others_wrote_is_left_out_when_they_may_write() {
+    let foreign = vec![7; EVENT_BYTES];
+    let log = log(&two_batches()) + &line("even", 4, &foreign);
+    let mut audit = Audit::of(ledger(), Others::LeftOut);
+    audit.read_lines(log.as_bytes()).unwrap();
+    let expected = Account {
+        stored_events: 9,
+        foreign_events: 1,
+        ..clean()
+    };
+    assert_eq!(audit.settle(), expected);
 }

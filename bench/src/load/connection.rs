@@ -1,10 +1,11 @@
-//! One connection of the closed loop: at most `window` batches sent and not yet answered.
+//! One connection: batches sent and not yet answered.
 //!
 //! Always: a batch is recorded as sent before its bytes are given to the socket.
 //! Answers are matched by order, as a server with a log gives them; with a record they are matched
 //! by the guid that they carry, in whatever order they come.
 //! Cancel: a connection that ended keeps its reason and is never used again; what it had sent and
-//! was not answered stays unanswered.
+//! was not answered stays unanswered. One that is broken off on purpose gives up what was unanswered and
+//! is opened anew; with a record it then has a number that no connection had before.
 
 use std::{
     collections::VecDeque,
@@ -14,44 +15,57 @@ use std::{
 };
 
 use super::{
-    supply::{Repeated, Staged, Supply},
+    rules::{Loop, Rules},
+    supply::Supply,
     tally::Tally,
 };
 use crate::{
     message::{Answer, STATUS_SUCCESS, Shape},
     record::Recorder,
-    websocket::{self, SERVER_FRAME_BYTES_MAX},
+    wire::{ANSWER_BYTES_MAX, Heard, Protocol, Target},
 };
 
 /// What all connections of a worker use in turn.
 pub(super) struct Desk<'a> {
     pub(super) shape: &'a Shape,
+    pub(super) target: &'a Target,
+    pub(super) rules: &'a Rules,
     pub(super) recorder: Option<Recorder>,
     pub(super) tally: Tally,
     /// Where sockets are read into.
     pub(super) buffer: Box<[u8]>,
-    /// Where a request is made before it is masked.
+    /// Where a request is made before it is put into its envelope.
     pub(super) scratch: Vec<u8>,
     pub(super) now: Instant,
 }
 
-/// Bytes read at once; the largest frame fits.
-pub(super) const BUFFER_BYTES: usize = 2 * SERVER_FRAME_BYTES_MAX;
+/// Bytes read at once; the largest answer fits.
+pub(super) const BUFFER_BYTES: usize = 2 * ANSWER_BYTES_MAX;
+/// Messages that wait in user space for the socket to take them; more stay where they were.
+const UNWRITTEN_MAX: usize = 64;
 
 struct Flying {
     batch: u64,
-    sent_at: Instant,
+    /// When it was sent, or of an open loop was meant to be.
+    counts_from: Instant,
 }
 
 pub(super) struct Connection {
     number: u32,
-    pub(super) socket: TcpStream,
+    protocol: Protocol,
+    pub(super) socket: Option<TcpStream>,
     supply: Supply,
+    /// Of an open loop: when batches were meant to be sent that are not sent yet, oldest first.
+    due: VecDeque<Instant>,
     /// Sent and unanswered, oldest first.
     flying: VecDeque<Flying>,
-    /// The head of a frame whose rest has not come.
+    /// The head of an answer whose rest has not come.
     carry: Vec<u8>,
+    /// Batches of this number.
+    batch: u64,
     sent: u64,
+    /// Of a closed loop with a pause: nothing is sent before.
+    pub(super) rests_until: Option<Instant>,
     /// Why the connection ended.
     pub(super) lost: Option<String>,
     /// The socket takes nothing any more; what the server said before may still wait to be read.
@@ -61,31 +75,47 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Takes a socket that was upgraded, and the bytes that were read behind the upgrade.
-    pub(super) fn new(number: u32, socket: TcpStream, carry: Vec<u8>, supply: Supply) -> Self {
+    /// A connection without a socket.
+    pub(super) fn new(number: u32, protocol: Protocol, supply: Supply) -> Self {
         Self {
             number,
-            socket,
+            protocol,
+            socket: None,
             supply,
+            due: VecDeque::new(),
             flying: VecDeque::new(),
-            carry,
+            carry: Vec::new(),
+            batch: 0,
             sent: 0,
+            rests_until: None,
             lost: None,
             mute: false,
             wants_write: false,
         }
     }
 
-    /// The frame that a connection without a record sends again and again.
-    pub(super) fn repeated(number: u32, shape: &Shape) -> Supply {
-        let (mut request, mut frame) = (Vec::new(), Vec::new());
-        shape.encode(number, 1, &mut request);
-        websocket::write_frame(websocket::BINARY, &request, &mut frame);
-        Supply::Repeated(Repeated::new(frame))
+    /// Takes a socket that was opened, and the bytes that were read behind the opening.
+    pub(super) fn admit(&mut self, socket: TcpStream, carry: Vec<u8>) {
+        assert!(self.socket.is_none() && self.flying.is_empty());
+        self.socket = Some(socket);
+        self.carry = carry;
     }
 
-    pub(super) fn staged() -> Supply {
-        Supply::Staged(Staged::default())
+    /// Breaks the connection off; gives how many batches were not answered.
+    pub(super) fn break_off(&mut self, connections: u32) -> u64 {
+        let abandoned = self.flying.len() as u64;
+        self.flying.clear();
+        self.supply.forget();
+        self.carry.clear();
+        (self.socket, self.mute, self.wants_write) = (None, false, false);
+        // Batches of a number are numbered without a gap, so a record needs a new number.
+        self.number = self.number.saturating_add(connections);
+        self.batch = 0;
+        abandoned
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.socket.is_some() && self.lost.is_none()
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -101,43 +131,72 @@ impl Connection {
         self.flying.len()
     }
 
-    pub(super) fn has_bytes_to_send(&self) -> bool {
-        self.lost.is_none() && !self.mute && !self.supply.is_empty()
+    /// Batches that were meant to be sent and are not.
+    pub(super) fn due(&self) -> impl Iterator<Item = Instant> {
+        self.due.iter().copied()
     }
 
-    /// Queues batches up to `window` outstanding ones and `batches_max` in all.
-    pub(super) fn fill(&mut self, desk: &mut Desk<'_>, window: usize, batches_max: u64) {
-        if self.lost.is_some() || self.mute {
+    pub(super) fn has_bytes_to_send(&self) -> bool {
+        self.is_open() && !self.mute && !self.supply.is_empty()
+    }
+
+    /// A batch is meant to be sent.
+    pub(super) fn intend(&mut self, moment: Instant) {
+        self.due.push_back(moment);
+    }
+
+    /// Queues what may be sent now.
+    pub(super) fn fill(&mut self, desk: &mut Desk<'_>) {
+        if !self.is_open() || self.mute || self.rests_until.is_some() {
             return;
         }
-        while self.flying.len() < window && self.sent < batches_max {
-            self.sent += 1;
-            let batch = self.sent;
-            match &mut self.supply {
-                Supply::Repeated(supply) => supply.queue(),
-                Supply::Staged(supply) => {
-                    desk.scratch.clear();
-                    desk.shape.encode(self.number, batch, &mut desk.scratch);
-                    websocket::write_frame(websocket::BINARY, &desk.scratch, &mut supply.bytes);
+        let rules = desk.rules;
+        while self.flying.len() < rules.window && self.sent < rules.batches_max {
+            let counts_from = match rules.kind {
+                Loop::Closed => desk.now,
+                Loop::Max if self.supply.unwritten() < UNWRITTEN_MAX => desk.now,
+                Loop::Open { late_us } if self.supply.unwritten() < UNWRITTEN_MAX => {
+                    let Some(intended) = self.due.pop_front() else {
+                        return;
+                    };
+                    desk.tally.sent_late(intended, desk.now, late_us);
+                    intended
                 }
-            }
-            if let Some(recorder) = &mut desk.recorder {
-                recorder.sent(self.number, batch);
-            }
-            let sent_at = desk.now;
-            self.flying.push_back(Flying { batch, sent_at });
+                Loop::Max | Loop::Open { .. } => return,
+            };
+            self.queue(desk, counts_from);
         }
+    }
+
+    fn queue(&mut self, desk: &mut Desk<'_>, counts_from: Instant) {
+        self.sent += 1;
+        self.batch += 1;
+        let batch = self.batch;
+        match &mut self.supply {
+            Supply::Pooled(supply) => supply.queue(),
+            Supply::Staged(supply) => {
+                desk.scratch.clear();
+                desk.shape.encode(self.number, batch, &mut desk.scratch);
+                supply.queue(&self.protocol.prepare(desk.target, &desk.scratch));
+            }
+        }
+        if let Some(recorder) = &mut desk.recorder {
+            recorder.sent(self.number, batch);
+        }
+        self.flying.push_back(Flying { batch, counts_from });
     }
 
     /// Sends what the socket takes. A socket that takes no more is ended by [`Self::receive`],
     /// which reads what is left in it first.
     pub(super) fn send(&mut self) {
-        if self.has_bytes_to_send() {
-            self.mute = self.supply.write(&self.socket).is_err();
+        if self.has_bytes_to_send()
+            && let Some(socket) = &self.socket
+        {
+            self.mute = self.supply.write(socket).is_err();
         }
     }
 
-    /// Settles what came with the upgrade: a server that wants no more connections says so at once.
+    /// Settles what came with the opening: a server that wants no more connections says so at once.
     pub(super) fn greet(&mut self, desk: &mut Desk<'_>) {
         let carry = std::mem::take(&mut self.carry);
         let used = self.settle_all(&carry, desk);
@@ -150,7 +209,10 @@ impl Connection {
         while self.lost.is_none() {
             let head = self.carry.len();
             buffer[..head].copy_from_slice(&self.carry);
-            match self.socket.read(&mut buffer[head..]) {
+            let Some(socket) = &mut self.socket else {
+                break;
+            };
+            match socket.read(&mut buffer[head..]) {
                 Ok(0) => self.lose("the server closed the connection"),
                 Ok(read) => {
                     let end = head + read;
@@ -169,38 +231,28 @@ impl Connection {
         desk.buffer = buffer;
     }
 
-    fn lose(&mut self, reason: &str) {
+    pub(super) fn lose(&mut self, reason: &str) {
         self.lost.get_or_insert_with(|| reason.to_owned());
     }
 
-    /// Settles every whole frame of `bytes` and says how many bytes they take.
+    /// Settles every whole answer of `bytes` and says how many bytes they take.
     fn settle_all(&mut self, bytes: &[u8], desk: &mut Desk<'_>) -> usize {
         let mut used = 0;
-        while self.lost.is_none() {
-            match websocket::read_frame(&bytes[used..]) {
-                Ok(Some(frame)) => {
-                    used += frame.bytes;
-                    self.settle(frame, desk);
-                }
-                Ok(None) => break,
-                Err(error) => self.lose(&error.to_string()),
+        while self.lost.is_none()
+            && let Some(taken) = self.protocol.take(&bytes[used..])
+        {
+            used += taken.bytes;
+            match taken.heard {
+                Heard::Answer(payload) => self.answer(payload, desk),
+                Heard::Ping(payload) => self.supply.queue_control(&self.protocol.pong(payload)),
+                Heard::Nothing => {}
+                Heard::Closed(why) => self.lose(&why),
             }
+        }
+        if BUFFER_BYTES / 2 < bytes.len() - used {
+            self.lose("the server sent an answer that is too long");
         }
         used
-    }
-
-    fn settle(&mut self, frame: websocket::Frame<'_>, desk: &mut Desk<'_>) {
-        match frame.opcode {
-            websocket::BINARY => self.answer(frame.payload, desk),
-            websocket::PING => {
-                let mut pong = Vec::new();
-                websocket::write_frame(websocket::PONG, frame.payload, &mut pong);
-                self.supply.queue_control(&pong);
-            }
-            websocket::PONG => {}
-            websocket::CLOSE => self.lose(&websocket::closing_words(frame.payload)),
-            _ => self.lose("the server sent a frame that is no answer"),
-        }
     }
 
     fn answer(&mut self, payload: &[u8], desk: &mut Desk<'_>) {
@@ -219,10 +271,15 @@ impl Connection {
                 recorder.refused(self.number, flying.batch, answer.reason);
             }
         }
+        let is_open_loop = matches!(desk.rules.kind, Loop::Open { .. });
         if success {
-            desk.tally.success(flying.sent_at, desk.now);
+            desk.tally
+                .success(flying.counts_from, desk.now, is_open_loop);
         } else {
-            desk.tally.refusal(&answer);
+            desk.tally.refusal(&answer, desk.now);
+        }
+        if let Some(think) = desk.rules.think {
+            self.rests_until = Some(desk.now + think);
         }
     }
 

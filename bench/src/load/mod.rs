@@ -1,99 +1,65 @@
-//! The closed-loop driver: a fixed number of connections, each with a fixed number of batches
-//! outstanding; a batch is sent when an answer makes room for it.
+//! The driver: connections that send batches, and a clock on each.
 //!
-//! A closed loop measures what a server can carry. It does not measure what clients would feel that
-//! do not wait for each other: a slow server slows this driver down.
+//! A closed loop (a fixed number of batches outstanding on each connection) measures what a server
+//! can carry. It does not measure what clients would feel that do not wait for each other: a slow
+//! server slows this driver down. An open loop (`--rate`) does: its batches have moments at which they
+//! are meant to be sent, latency counts from there, and what could not be sent in time is counted.
 //! Core: connections are opened on the first thread; each worker then owns its share.
 
+mod arguments;
 mod connection;
-mod report;
+mod hlog;
+mod identity;
+mod opening;
+mod pace;
+mod printer;
+mod result;
+mod rules;
 mod supply;
 mod tally;
 mod worker;
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        atomic::AtomicBool,
+        Arc,
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Duration,
 };
 
 use thiserror::Error;
 
+pub(crate) use self::arguments::Arguments;
 use self::{
+    arguments::Named,
     connection::{BUFFER_BYTES, Connection, Desk},
-    report::{Printer, Report},
-    tally::{Live, Span, Tally},
-    worker::{Rules, Worker},
+    hlog::Chapter,
+    printer::Printer,
+    result::Run,
+    rules::Rules,
+    supply::{Pool, Pooled, Staged, Supply},
+    tally::Tally,
+    worker::{Seat, Worker},
 };
 use crate::{
-    Verdict, host,
+    Verdict, check, compare, host,
     message::Shape,
+    outcome::{self, Outcome},
     payload::LABEL_BYTES,
     record::Recorder,
-    websocket::{ConnectError, Target},
+    wire::{ConnectError, Source, Target},
 };
-
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Arguments {
-    /// Where the server takes events.
-    #[arg(long, default_value = "ws://127.0.0.1:8080/api/v1/events")]
-    url: String,
-    /// Connections, over all threads.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    connections: u32,
-    /// Batches outstanding on each connection.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    window: u32,
-    /// Events in each batch.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=65_536))]
-    events: u32,
-    /// Payload of each event, in bytes.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    bytes: u32,
-    /// Event types; event i of a batch has type i modulo this.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    types: u32,
-    /// Types are named after this, with a dash and a number.
-    #[arg(long, default_value = "bench")]
-    type_prefix: String,
-    /// Measured time.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    seconds: u64,
-    /// Time under load before the measuring starts, in seconds.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    warmup: u64,
-    /// End after this many batches on each connection, if that comes before the time is up.
-    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
-    batches: u64,
-    /// Driver threads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: u16,
-    /// Cores for the threads, in turn; without it the threads run where the system puts them.
-    #[arg(long, value_delimiter = ',')]
-    cpu: Vec<usize>,
-    /// The header that tells the server who is connecting.
-    #[arg(long, default_value = "X-User-ID")]
-    id_header: String,
-    /// Number of the run, in every event and every identity; random when not given.
-    #[arg(long)]
-    run: Option<u64>,
-    /// Append an account of every batch to this file, for `check`.
-    #[arg(long)]
-    record: Option<PathBuf>,
-    /// Write the result to this file, as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
-}
 
 #[derive(Debug, Error)]
 enum LoadError {
-    #[error("with --record an event needs at least {LABEL_BYTES} bytes (--bytes)")]
+    #[error("with --record or --verify an event needs at least {LABEL_BYTES} bytes (--bytes)")]
     TooSmall,
+    #[error("--verify needs --volumes (the store's folders) or --admin (the admin port's URL)")]
+    NothingToRead,
+    #[error("--verify reads one store: measure one --target with it")]
+    ManyStores,
     #[error("could not {deed}: {source}")]
     Io {
         deed: &'static str,
@@ -108,153 +74,250 @@ fn during(deed: &'static str) -> impl Fn(io::Error) -> LoadError {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::Error>> {
-    match drive(arguments) {
-        Ok(report) => {
-            print!("{report}");
-            if let Some(path) = &arguments.json {
-                std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
+    match measure(arguments) {
+        Err(error) => match error.downcast_ref() {
+            Some(LoadError::Connect(error @ ConnectError::Socket { .. }))
+                if arguments.is_recorded() =>
+            {
+                eprintln!("ringtail-bench: {error}");
+                Ok(Verdict::ServerGone)
             }
-            Ok(report.verdict())
-        }
-        Err(LoadError::Connect(error @ ConnectError::Socket { .. }))
-            if arguments.record.is_some() =>
-        {
-            eprintln!("ringtail-bench: {error}");
-            Ok(Verdict::ServerGone)
-        }
-        Err(error) => Err(error.into()),
+            _ => Err(error),
+        },
+        verdict => verdict,
     }
 }
 
-fn drive(arguments: &Arguments) -> Result<Report, LoadError> {
-    if arguments.record.is_some() && (arguments.bytes as usize) < LABEL_BYTES {
+/// Measures every target in every round, A B A B, and says what came out.
+fn measure(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::Error>> {
+    admissible(arguments)?;
+    let (mut outcomes, mut chapters) = (Vec::new(), Vec::new());
+    let mut verdict = Verdict::Kept;
+    for round in 1..=arguments.rounds {
+        for named in arguments.targets() {
+            let (mut outcome, chapter) = drive(arguments, &named, round)?;
+            print!("{outcome}");
+            verdict = verdict.worse(outcome.verdict());
+            if arguments.output.verify {
+                verdict = verdict.worse(verify(arguments, &mut outcome)?);
+            }
+            outcomes.push(outcome);
+            chapters.push(chapter);
+        }
+    }
+    if let Some(path) = &arguments.output.json {
+        outcome::write(path, &outcomes)?;
+    }
+    if let Some(path) = &arguments.output.hlog {
+        hlog::write(path, &chapters).map_err(during("write the HdrHistogram log"))?;
+    }
+    if 1 < arguments.target.len() {
+        compare::print_all(&outcomes);
+    }
+    Ok(verdict)
+}
+
+fn admissible(arguments: &Arguments) -> Result<(), LoadError> {
+    let content = &arguments.content;
+    if arguments.is_recorded() && (content.bytes.least() as usize) < LABEL_BYTES {
         return Err(LoadError::TooSmall);
     }
+    if arguments.output.verify && !arguments.output.read_back.is_given() {
+        return Err(LoadError::NothingToRead);
+    }
+    if arguments.output.verify && 1 < arguments.target.len() {
+        return Err(LoadError::ManyStores);
+    }
+    Ok(())
+}
+
+/// Reads the log back and settles the account of a run.
+fn verify(
+    arguments: &Arguments,
+    outcome: &mut Outcome,
+) -> Result<Verdict, Box<dyn std::error::Error>> {
+    let record = record_path(arguments, outcome.run);
+    let records = [record.clone()];
+    let audited = check::audit(
+        &arguments.output.read_back,
+        &records,
+        check::Others::LeftOut,
+    );
+    if arguments.output.record.is_none() {
+        // Nobody asked for it, and what it says is in the account.
+        let _may_be_gone = std::fs::remove_file(&record);
+    }
+    let account = audited?;
+    print!("{account}");
+    outcome.account = Some(serde_json::to_value(&account)?);
+    Ok(account.verdict())
+}
+
+/// Where the run is recorded: where the operator says, else in the folder for such things.
+fn record_path(arguments: &Arguments, run: u64) -> PathBuf {
+    let own = || std::env::temp_dir().join(format!("ringtail-bench-{run:016x}.record"));
+    arguments.output.record.clone().unwrap_or_else(own)
+}
+
+/// Measures one target once.
+fn drive(
+    arguments: &Arguments,
+    named: &Named,
+    round: u32,
+) -> Result<(Outcome, Chapter), LoadError> {
     let shape = shape(arguments);
-    if let Some(mut recorder) = recorder(arguments)? {
+    let target = Target::parse(&named.url)?;
+    let record = arguments
+        .is_recorded()
+        .then(|| record_path(arguments, shape.run));
+    if let Some(path) = &record {
+        let mut recorder = Recorder::open(path).map_err(during("open the record"))?;
         recorder.run(&shape);
         recorder.flush().map_err(during("write the record"))?;
     }
-    host::allow_open_files(u64::from(arguments.connections) + 64)
+    host::allow_open_files(u64::from(arguments.crowd.connections) + 64)
         .map_err(during("open that many sockets"))?;
-    let shares = connect_all(arguments, &shape)?;
-    let rules = rules(arguments);
-    let tally = work(arguments, &shape, &rules, shares)?;
+    let mut source = Source::new(&target, arguments.crowd.sources);
+    let shares = seat_all(arguments, &shape, &target, &mut source)?;
+    let rules = Rules::new(arguments, target.protocol);
+    let began = host::unix_time() + rules.span.from.saturating_duration_since(host::now());
+    let stage = Stage {
+        arguments,
+        shape: &shape,
+        target: &target,
+        rules: &rules,
+        record: record.as_deref(),
+    };
+    let tally = stage.work(shares, &source, &format!("{} {round}", named.name))?;
     let ended = host::now().min(rules.span.until);
-    let measured = ended.saturating_duration_since(rules.span.from);
-    Ok(Report::new(arguments, &shape, tally, measured))
+    let run = Run {
+        arguments,
+        named,
+        target: &target,
+        round,
+        shape: &shape,
+        rules: &rules,
+        measured: ended.saturating_duration_since(rules.span.from),
+    };
+    let chapter = Chapter {
+        tag: format!("{}-{round}", named.name),
+        began,
+        interval: rules.span.interval(),
+        intervals: tally.intervals.clone(),
+    };
+    Ok((run.outcome(tally), chapter))
 }
 
 fn shape(arguments: &Arguments) -> Shape {
-    let prefix = &arguments.type_prefix;
+    let content = &arguments.content;
+    let prefix = &content.type_prefix;
     Shape {
-        run: arguments.run.unwrap_or_else(host::run_number),
-        events: arguments.events,
-        event_bytes: arguments.bytes as usize,
-        types: (0..arguments.types)
+        run: content.run.unwrap_or_else(host::run_number),
+        events: content.events,
+        mix: arguments.mix(),
+        types: (0..content.types)
             .map(|number| format!("{prefix}-{number}"))
             .collect(),
         sent_time: host::unix_time().as_secs(),
     }
 }
 
-fn rules(arguments: &Arguments) -> Rules {
-    let from = host::now() + Duration::from_secs(arguments.warmup);
-    let until = from + Duration::from_secs(arguments.seconds);
-    Rules {
-        window: arguments.window as usize,
-        batches_max: arguments.batches,
-        span: Span { from, until },
-        end_on_loss: arguments.record.is_some(),
-        live: Live::default(),
-        gone: AtomicBool::new(false),
-    }
-}
-
-fn recorder(arguments: &Arguments) -> Result<Option<Recorder>, LoadError> {
-    let open = |path| Recorder::open(path).map_err(during("open the record"));
-    arguments.record.as_deref().map(open).transpose()
-}
-
-/// Opens every connection; gives each thread its share.
-fn connect_all(arguments: &Arguments, shape: &Shape) -> Result<Vec<Vec<Connection>>, LoadError> {
-    let target = Target::parse(&arguments.url)?;
-    let threads = usize::from(arguments.threads);
-    let mut shares: Vec<Vec<Connection>> = (0..threads).map(|_| Vec::new()).collect();
-    for number in 0..arguments.connections {
-        let identity = format!("bench-{:016x}-{number}", shape.run);
-        let (socket, carry) = target.connect((&arguments.id_header, &identity), None)?;
-        let supply = if arguments.record.is_some() {
-            Connection::staged()
-        } else {
-            Connection::repeated(number, shape)
+/// Makes every connection and opens them; with a ramp-up only the first, to see that somebody is
+/// there. Gives each thread its share.
+fn seat_all(
+    arguments: &Arguments,
+    shape: &Shape,
+    target: &Target,
+    source: &mut Source,
+) -> Result<Vec<Vec<Seat>>, LoadError> {
+    let crowd = &arguments.crowd;
+    let threads = usize::from(arguments.pace.threads);
+    let pool = (!arguments.is_recorded()).then(|| Arc::new(Pool::new(shape, target)));
+    let mut shares: Vec<Vec<Seat>> = (0..threads).map(|_| Vec::new()).collect();
+    for number in 0..crowd.connections {
+        let identity = identity::of(crowd, shape.run, number);
+        let lines = worker::pairs(&identity);
+        let own = target.protocol.own_part(&lines);
+        let supply = match &pool {
+            Some(pool) => Supply::Pooled(Pooled::new(Arc::clone(pool), own, number as usize)),
+            None => Supply::Staged(Staged::new(own)),
         };
-        shares[number as usize % threads].push(Connection::new(number, socket, carry, supply));
+        let mut connection = Connection::new(number, target.protocol, supply);
+        if number == 0 || crowd.ramp_up == 0 {
+            let (socket, carry) = source.connect(target, &lines)?;
+            connection.admit(socket, carry);
+        }
+        shares[number as usize % threads].push(Seat {
+            connection,
+            identity,
+        });
     }
+    // A thread without connections has nothing to do.
+    shares.retain(|share| !share.is_empty());
     Ok(shares)
 }
 
-/// Runs the workers and prints a line each second until the last one ends.
-fn work(
-    arguments: &Arguments,
-    shape: &Shape,
-    rules: &Rules,
-    shares: Vec<Vec<Connection>>,
-) -> Result<Tally, LoadError> {
-    let mut recorders = Vec::new();
-    for _ in &shares {
-        recorders.push(recorder(arguments)?);
-    }
-    let (done, all_done) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        let mut workers = Vec::new();
-        for (index, (share, recorder)) in shares.into_iter().zip(recorders).enumerate() {
-            let (done, cpu) = (done.clone(), pick(&arguments.cpu, index));
-            workers.push(scope.spawn(move || {
-                let _ends_with_the_thread = done;
-                work_one(cpu, rules, desk(shape, recorder, rules.span), share)
-            }));
-        }
-        drop(done);
-        let mut printer = Printer::new(arguments, host::now());
-        while all_done.recv_timeout(printer.until_next(host::now()))
-            == Err(RecvTimeoutError::Timeout)
-        {
-            printer.tick(&rules.live, host::now());
-        }
-        let mut total = Tally::new(rules.span);
-        for worker in workers {
-            total.merge(worker.join().expect("a worker does not panic")?);
-        }
-        Ok(total)
-    })
+/// What all workers of a run see.
+struct Stage<'a> {
+    arguments: &'a Arguments,
+    shape: &'a Shape,
+    target: &'a Target,
+    rules: &'a Rules,
+    record: Option<&'a Path>,
 }
 
-fn pick(cpus: &[usize], index: usize) -> Option<usize> {
-    cpus.get(index % cpus.len().max(1)).copied()
-}
-
-fn desk(shape: &Shape, recorder: Option<Recorder>, span: Span) -> Desk<'_> {
-    Desk {
-        shape,
-        recorder,
-        tally: Tally::new(span),
-        buffer: vec![0; BUFFER_BYTES].into(),
-        scratch: Vec::new(),
-        now: host::now(),
+impl Stage<'_> {
+    /// Runs the workers and shows how it goes until the last one ends.
+    fn work(
+        &self,
+        shares: Vec<Vec<Seat>>,
+        source: &Source,
+        name: &str,
+    ) -> Result<Tally, LoadError> {
+        let (done, all_done) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let mut workers = Vec::new();
+            for (index, share) in shares.into_iter().enumerate() {
+                let (done, source) = (done.clone(), source.clone());
+                workers.push(scope.spawn(move || {
+                    let _ends_with_the_thread = done;
+                    self.work_one(index, share, source)
+                }));
+            }
+            drop(done);
+            let mut printer = Printer::new(self.shape, self.rules, name, host::now());
+            while all_done.recv_timeout(printer.until_next(host::now()))
+                == Err(RecvTimeoutError::Timeout)
+            {
+                printer.tick(&self.rules.live, host::now());
+            }
+            printer.end();
+            let mut total = Tally::new(self.rules.span);
+            for worker in workers {
+                total.merge(worker.join().expect("a worker does not panic")?);
+            }
+            Ok(total)
+        })
     }
-}
 
-fn work_one(
-    cpu: Option<usize>,
-    rules: &Rules,
-    desk: Desk<'_>,
-    share: Vec<Connection>,
-) -> Result<Tally, LoadError> {
-    if let Some(cpu) = cpu {
-        host::pin(cpu).map_err(during("bind a thread to its core"))?;
+    fn work_one(&self, index: usize, share: Vec<Seat>, source: Source) -> Result<Tally, LoadError> {
+        let cpus = &self.arguments.pace.cpu;
+        if let Some(cpu) = cpus.get(index % cpus.len().max(1)) {
+            host::pin(*cpu).map_err(during("bind a thread to its core"))?;
+        }
+        let open = |path| Recorder::open(path).map_err(during("open the record"));
+        let desk = Desk {
+            shape: self.shape,
+            target: self.target,
+            rules: self.rules,
+            recorder: self.record.map(open).transpose()?,
+            tally: Tally::new(self.rules.span),
+            buffer: vec![0; BUFFER_BYTES].into(),
+            scratch: Vec::new(),
+            now: host::now(),
+        };
+        Worker::new(desk, share, source, index)
+            .and_then(Worker::run)
+            .map_err(during("drive the connections"))
     }
-    Worker::new(rules, desk, share)
-        .and_then(Worker::run)
-        .map_err(during("drive the connections"))
 }

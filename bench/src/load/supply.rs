@@ -1,22 +1,53 @@
 //! The bytes that a connection has yet to send.
 //!
 //! Always: control frames stand between whole messages, never inside one.
-//! Full: the window of outstanding batches bounds what is queued; a socket that takes nothing more
-//! leaves the rest here.
+//! Full: who queues looks at [`Supply::unwritten`] first; a socket that takes nothing more leaves the
+//! rest here.
 
 use std::{
     io::{self, IoSlice, Write},
     net::TcpStream,
+    sync::Arc,
 };
 
-/// Frames given to one system call.
+use crate::{message::Shape, wire::Prepared, wire::Target};
+
+/// Slices given to one system call.
 const SLICES_MAX: usize = 64;
+/// A message is at most this many slices: its head, the connection's own part, its body.
+const PIECES: usize = 3;
+/// Different messages that are made before a run.
+const POOL_MESSAGES_MAX: usize = 256;
+const POOL_BYTES_MAX: usize = 32 << 20;
+
+/// Messages made before the run, shared by all connections, so that sending costs the driver as
+/// little as can be.
+#[derive(Debug)]
+pub(super) struct Pool {
+    messages: Vec<Prepared>,
+}
+
+impl Pool {
+    pub(super) fn new(shape: &Shape, target: &Target) -> Self {
+        let mut messages = Vec::new();
+        let (mut bytes, mut request) = (0, Vec::new());
+        while messages.len() < POOL_MESSAGES_MAX && (messages.is_empty() || bytes < POOL_BYTES_MAX)
+        {
+            request.clear();
+            shape.encode(0, 1 + messages.len() as u64, &mut request);
+            let message = target.protocol.prepare(target, &request);
+            bytes += message.head.len() + message.body.len();
+            messages.push(message);
+        }
+        Self { messages }
+    }
+}
 
 /// Where a connection's batches come from.
 #[derive(Debug)]
 pub(super) enum Supply {
-    /// The same frame again and again: costs the driver nothing.
-    Repeated(Repeated),
+    /// Messages of a pool in turn: costs the driver nothing.
+    Pooled(Pooled),
     /// Each batch made anew, because each is recorded.
     Staged(Staged),
 }
@@ -25,15 +56,35 @@ impl Supply {
     /// Queues a control frame.
     pub(super) fn queue_control(&mut self, frame: &[u8]) {
         match self {
-            Self::Repeated(supply) => supply.controls.extend_from_slice(frame),
+            Self::Pooled(supply) => supply.controls.extend_from_slice(frame),
             Self::Staged(supply) => supply.bytes.extend_from_slice(frame),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         match self {
-            Self::Repeated(supply) => supply.frames == 0 && supply.controls.is_empty(),
+            Self::Pooled(supply) => supply.waiting == 0 && supply.controls.is_empty(),
             Self::Staged(supply) => supply.bytes.is_empty(),
+        }
+    }
+
+    /// Messages that are not wholly written; of staged ones only whether there are any.
+    pub(super) fn unwritten(&self) -> usize {
+        match self {
+            Self::Pooled(supply) => supply.waiting,
+            Self::Staged(supply) => usize::from(!supply.bytes.is_empty()),
+        }
+    }
+
+    /// Forgets what was not written: the connection is another one now.
+    pub(super) fn forget(&mut self) {
+        match self {
+            Self::Pooled(supply) => {
+                supply.next += supply.waiting;
+                (supply.waiting, supply.offset) = (0, 0);
+                supply.controls.clear();
+            }
+            Self::Staged(supply) => supply.bytes.clear(),
         }
     }
 
@@ -41,7 +92,7 @@ impl Supply {
     pub(super) fn write(&mut self, socket: &TcpStream) -> io::Result<()> {
         while !self.is_empty() {
             let written = match self {
-                Self::Repeated(supply) => supply.write(socket),
+                Self::Pooled(supply) => supply.write(socket),
                 Self::Staged(supply) => supply.write(socket),
             };
             match written {
@@ -56,79 +107,137 @@ impl Supply {
     }
 }
 
-/// One frame, sent `frames` more times.
+/// Messages of the pool, `waiting` of them still to be sent.
 #[derive(Debug)]
-pub(super) struct Repeated {
-    frame: Vec<u8>,
-    /// Frames that are not wholly written.
-    frames: usize,
-    /// Bytes of the first of them that are written.
+pub(super) struct Pooled {
+    pool: Arc<Pool>,
+    /// What this connection puts between the parts of each message.
+    own: Vec<u8>,
+    /// The first message that is not wholly written; counts on beyond the pool's end.
+    next: usize,
+    waiting: usize,
+    /// Bytes of the first message that are written.
     offset: usize,
     controls: Vec<u8>,
 }
 
-impl Repeated {
-    pub(super) fn new(frame: Vec<u8>) -> Self {
-        assert!(!frame.is_empty());
+impl Pooled {
+    /// `start` lets connections begin with different messages.
+    pub(super) fn new(pool: Arc<Pool>, own: Vec<u8>, start: usize) -> Self {
+        assert!(!pool.messages.is_empty());
         Self {
-            frame,
-            frames: 0,
+            pool,
+            own,
+            next: start,
+            waiting: 0,
             offset: 0,
             controls: Vec::new(),
         }
     }
 
     pub(super) fn queue(&mut self) {
-        self.frames += 1;
+        self.waiting += 1;
+    }
+
+    fn pieces(&self, ahead: usize) -> [&[u8]; PIECES] {
+        let message = &self.pool.messages[(self.next + ahead) % self.pool.messages.len()];
+        [&message.head, &self.own, &message.body]
+    }
+
+    fn message_bytes(&self) -> usize {
+        self.pieces(0).iter().map(|piece| piece.len()).sum()
     }
 
     fn write(&mut self, mut socket: impl Write) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut used = 0;
-        if self.offset != 0 {
-            slices[used] = IoSlice::new(&self.frame[self.offset..]);
+        let mut put = |bytes| {
+            slices[used] = IoSlice::new(bytes);
             used += 1;
+            used
+        };
+        let mut ahead = 0;
+        let mut full = 0;
+        if self.offset != 0 {
+            let mut skip = self.offset;
+            for piece in self.pieces(0) {
+                let skipped = skip.min(piece.len());
+                skip -= skipped;
+                full = put(&piece[skipped..]);
+            }
+            ahead = 1;
         }
         if !self.controls.is_empty() {
-            slices[used] = IoSlice::new(&self.controls);
-            used += 1;
+            full = put(&self.controls);
         }
-        let whole = self.frames - usize::from(self.offset != 0);
-        let end = SLICES_MAX.min(used + whole);
-        slices[used..end].fill(IoSlice::new(&self.frame));
-        let written = socket.write_vectored(&slices[..end])?;
+        while ahead < self.waiting && full + PIECES <= SLICES_MAX {
+            for piece in self
+                .pieces(ahead)
+                .into_iter()
+                .filter(|piece| !piece.is_empty())
+            {
+                full = put(piece);
+            }
+            ahead += 1;
+        }
+        let written = socket.write_vectored(&slices[..full])?;
         self.take(written);
         Ok(written)
     }
 
-    /// Counts what the socket took: the rest of a frame, then controls, then whole frames.
+    /// Counts what the socket took: the rest of a message, then controls, then whole messages.
     fn take(&mut self, mut written: usize) {
         if self.offset != 0 {
-            let rest = self.frame.len() - self.offset;
+            let rest = self.message_bytes() - self.offset;
             if written < rest {
                 self.offset += written;
                 return;
             }
             written -= rest;
-            self.frames -= 1;
-            self.offset = 0;
+            self.go_on();
         }
         let controls = written.min(self.controls.len());
         self.controls.drain(..controls);
         written -= controls;
-        self.frames -= written / self.frame.len();
-        self.offset = written % self.frame.len();
-        assert!(self.offset == 0 || self.frames != 0);
+        while written != 0 {
+            let message = self.message_bytes();
+            if written < message {
+                self.offset = written;
+                break;
+            }
+            written -= message;
+            self.go_on();
+        }
+        assert!(self.offset == 0 || self.waiting != 0);
+    }
+
+    fn go_on(&mut self) {
+        self.offset = 0;
+        self.next += 1;
+        self.waiting -= 1;
     }
 }
 
-/// Frames laid end to end.
+/// Messages laid end to end.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     pub(super) bytes: Vec<u8>,
+    /// What this connection puts between the parts of each message.
+    own: Vec<u8>,
 }
 
 impl Staged {
+    pub(super) fn new(own: Vec<u8>) -> Self {
+        let bytes = Vec::new();
+        Self { bytes, own }
+    }
+
+    pub(super) fn queue(&mut self, message: &Prepared) {
+        self.bytes.extend_from_slice(&message.head);
+        self.bytes.extend_from_slice(&self.own);
+        self.bytes.extend_from_slice(&message.body);
+    }
+
     fn write(&mut self, mut socket: impl Write) -> io::Result<usize> {
         let written = socket.write(&self.bytes)?;
         self.bytes.drain(..written);
@@ -163,40 +272,58 @@ mod tests {
         }
     }
 
+    fn pool(messages: &[(&str, &str)]) -> Arc<Pool> {
+        let prepared = |(head, body): &(&str, &str)| Prepared {
+            head: head.as_bytes().to_vec(),
+            body: body.as_bytes().to_vec(),
+        };
+        let messages = messages.iter().map(prepared).collect();
+        Arc::new(Pool { messages })
+    }
+
+    fn drain(supply: &mut Pooled, bytes: &mut Vec<u8>, step: usize) {
+        while supply.waiting != 0 || !supply.controls.is_empty() {
+            supply.write(Trickle { bytes, step }).unwrap();
+        }
+    }
+
     #[test]
     fn a_control_frame_never_splits_a_message() {
         for step in 1..40 {
-            let mut supply = Repeated::new(b"abcdefg".to_vec());
+            let mut supply = Pooled::new(pool(&[("", "abcdefg")]), Vec::new(), 0);
             let mut bytes = Vec::new();
             supply.queue();
             supply.queue();
-            supply
-                .write(Trickle {
-                    bytes: &mut bytes,
-                    step: step.min(10),
-                })
-                .unwrap();
+            let trickle = Trickle {
+                bytes: &mut bytes,
+                step: step.min(10),
+            };
+            supply.write(trickle).unwrap();
             supply.controls.extend_from_slice(b"12");
             supply.queue();
-            while supply.frames != 0 || !supply.controls.is_empty() {
-                supply
-                    .write(Trickle {
-                        bytes: &mut bytes,
-                        step,
-                    })
-                    .unwrap();
-            }
+            drain(&mut supply, &mut bytes, step);
             let text = String::from_utf8(bytes).unwrap();
-            assert_eq!(
-                text.replace("12", ""),
-                "abcdefgabcdefgabcdefg",
-                "step {step}"
-            );
+            assert_eq!(text.replace("12", ""), "abcdefg".repeat(3), "step {step}");
             assert_eq!(
                 text.find("12").map(|place| place % 7),
                 Some(0),
                 "step {step}"
             );
+        }
+    }
+
+    #[test]
+    fn messages_come_in_turn_with_the_connections_own_part_inside() {
+        for step in 1..60 {
+            let pool = pool(&[("a", "123"), ("bb", "4")]);
+            let mut supply = Pooled::new(pool, b"-me-".to_vec(), 1);
+            let mut bytes = Vec::new();
+            for _ in 0..100 {
+                supply.queue();
+            }
+            drain(&mut supply, &mut bytes, step);
+            let text = String::from_utf8(bytes).unwrap();
+            assert_eq!(text, "bb-me-4a-me-123".repeat(50), "step {step}");
         }
     }
 }

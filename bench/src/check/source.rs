@@ -1,0 +1,208 @@
+//! Where a log is read from.
+
+use std::{
+    io::{BufReader, Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Audit, CheckError, Stored};
+use crate::wire::rest::find_head_end;
+
+const ADMIN_WAIT: Duration = Duration::from_secs(30);
+/// Records asked for at once; the page may hold fewer.
+const PAGE_RECORDS: u32 = 10_000;
+/// Largest page that is read, in bytes.
+const PAGE_BYTES_MAX: u64 = 256 << 20;
+
+/// How to get at what a server kept.
+#[derive(Clone, Debug, Default, clap::Args, Serialize)]
+pub(crate) struct ReadBack {
+    /// The store's folders: read with `ringtail log cat`.
+    #[arg(
+        long,
+        value_name = "DIR[,DIR…]",
+        value_delimiter = ',',
+        conflicts_with = "admin"
+    )]
+    pub(crate) volumes: Vec<PathBuf>,
+    /// The program that reads them; by default the one beside this program.
+    #[arg(long, value_name = "PROGRAM", requires = "volumes")]
+    pub(crate) ringtail: Option<PathBuf>,
+    /// The server's admin port, such as 127.0.0.1:9090: read while the server runs.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) admin: Option<String>,
+}
+
+impl ReadBack {
+    pub(crate) fn is_given(&self) -> bool {
+        self.admin.is_some() || !self.volumes.is_empty()
+    }
+
+    /// Reads everything into the audit.
+    pub(super) fn read(&self, audit: &mut Audit) -> Result<(), CheckError> {
+        match &self.admin {
+            Some(admin) => Admin::new(admin).read(audit),
+            None => self.cat(audit),
+        }
+    }
+
+    fn cat(&self, audit: &mut Audit) -> Result<(), CheckError> {
+        let program = self.ringtail.clone().unwrap_or_else(beside_this_program);
+        let name = program.display().to_string();
+        let failed = |source| CheckError::Read {
+            from: format!("the log with {name}"),
+            source,
+        };
+        let folders: Vec<_> = self
+            .volumes
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect();
+        let mut child = Command::new(&program)
+            .args(["log", "cat", "--format", "json", "--volumes"])
+            .arg(folders.join(","))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        let lines = child.stdout.take().expect("it was asked to be piped");
+        let read = audit.read_lines(BufReader::with_capacity(1 << 20, lines));
+        let status = child.wait().map_err(failed)?;
+        read?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(CheckError::Cat {
+                program: name,
+                status: status.to_string(),
+            })
+        }
+    }
+}
+
+fn beside_this_program() -> PathBuf {
+    let own = std::env::current_exe().ok();
+    let beside = own.and_then(|own| Some(own.parent()?.join("ringtail")));
+    beside
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| PathBuf::from("ringtail"))
+}
+
+#[derive(Deserialize)]
+struct Topic {
+    name: String,
+    partitions: Vec<Partition>,
+}
+
+#[derive(Deserialize)]
+struct Partition {
+    partition: u32,
+    first: u64,
+    next: u64,
+}
+
+/// A line of a page of records.
+#[derive(Deserialize)]
+struct Record {
+    offset: u64,
+    value_base64: String,
+}
+
+struct Admin {
+    authority: String,
+}
+
+impl Admin {
+    fn new(given: &str) -> Self {
+        let authority = given.trim_start_matches("http://").trim_end_matches('/');
+        Self {
+            authority: authority.to_owned(),
+        }
+    }
+
+    fn read(&self, audit: &mut Audit) -> Result<(), CheckError> {
+        let topics = self.get("/topics")?;
+        let topics: Vec<Topic> =
+            serde_json::from_slice(&topics).map_err(|error| self.strange(&error))?;
+        for topic in &topics {
+            for partition in &topic.partitions {
+                self.read_partition(&topic.name, partition, audit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_partition(
+        &self,
+        topic: &str,
+        place: &Partition,
+        audit: &mut Audit,
+    ) -> Result<(), CheckError> {
+        let (partition, mut offset) = (place.partition, place.first);
+        while offset < place.next {
+            let page = self.get(&format!(
+                "/topics/{topic}/partitions/{partition}/records?offset={offset}&limit={PAGE_RECORDS}"
+            ))?;
+            let before = offset;
+            for line in page
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+            {
+                let record: Record =
+                    serde_json::from_slice(line).map_err(|error| self.strange(&error))?;
+                audit.take(&Stored {
+                    topic: topic.into(),
+                    partition,
+                    offset: record.offset,
+                    value_base64: record.value_base64.into(),
+                })?;
+                offset = record.offset + 1;
+            }
+            if offset == before {
+                return Err(self.strange(&format!("nothing at offset {offset} of {topic}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn strange(&self, what: &dyn std::fmt::Display) -> CheckError {
+        CheckError::Admin {
+            authority: self.authority.clone(),
+            what: what.to_string(),
+        }
+    }
+
+    /// Asks for one page, on a connection of its own.
+    fn get(&self, path: &str) -> Result<Vec<u8>, CheckError> {
+        let answer = self.ask(path).map_err(|source| CheckError::Read {
+            from: format!("the log from {}", self.authority),
+            source,
+        })?;
+        let head_end = find_head_end(&answer).ok_or_else(|| self.strange(&"no HTTP answer"))?;
+        if !answer.starts_with(b"HTTP/1.1 200") {
+            let said = answer.escape_ascii().to_string();
+            return Err(self.strange(&format!("{path}: {said}")));
+        }
+        Ok(answer[head_end..].to_vec())
+    }
+
+    fn ask(&self, path: &str) -> std::io::Result<Vec<u8>> {
+        let mut addresses = self.authority.to_socket_addrs()?;
+        let address = addresses
+            .next()
+            .ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        let mut socket = TcpStream::connect_timeout(&address, ADMIN_WAIT)?;
+        socket.set_read_timeout(Some(ADMIN_WAIT))?;
+        let host = &self.authority;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        socket.take(PAGE_BYTES_MAX).read_to_end(&mut answer)?;
+        Ok(answer)
+    }
+}

@@ -1,0 +1,114 @@
+//! A result in words.
+
+use std::fmt;
+
+use super::{Latency, OpenLoop, Openings, Outcome, Totals};
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} round {}: {} connections x {} outstanding ({} loop), {} x {} B, {} types, \
+             {:.2} s measured after {} s",
+            self.target,
+            self.round,
+            self.connections,
+            self.window,
+            self.mode,
+            self.events,
+            self.event_bytes,
+            self.types,
+            self.measured_seconds,
+            self.warmup_seconds
+        )?;
+        writeln!(
+            f,
+            "  rate     {:.0} batches/s, {:.0} events/s, {:.1} MB/s of payload",
+            self.batches_per_second, self.events_per_second, self.megabytes_per_second
+        )?;
+        writeln!(f, "  latency  {}", self.latency_us)?;
+        if let Some(open_loop) = &self.open_loop {
+            write!(f, "{open_loop}")?;
+        }
+        if let Some(openings) = &self.openings {
+            write!(f, "{openings}")?;
+        }
+        write!(f, "{}", self.totals)?;
+        writeln!(f, "  driver   {:.0} % of a core", self.driver_busy * 100.0)?;
+        if self.driver_limited {
+            writeln!(
+                f,
+                "  WARNING  the driver itself was the limit: give it more threads and cores"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            p50,
+            p99,
+            p999,
+            max,
+        } = self;
+        write!(
+            f,
+            "p50 {p50} us, p99 {p99} us, p99.9 {p999} us, max {max} us"
+        )
+    }
+}
+
+impl fmt::Display for OpenLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  asked    {:.0} events/s: {} batches, {} sent more than {} us late, {} not sent",
+            self.asked_events_per_second, self.intended, self.late, self.late_us, self.unsent
+        )?;
+        writeln!(f, "  delay    {}", self.delay_us)?;
+        if self.unsent != 0 {
+            writeln!(
+                f,
+                "  WARNING  the rate was not kept: the latencies are those of the batches that were sent"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Openings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  opened   {} under load, {} broken off with {} batches unanswered, {} retries; {}",
+            self.opened, self.broken_off, self.abandoned, self.retries, self.opening_us
+        )
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  batches  {} sent, {} acknowledged, {} refused, {} unanswered",
+            self.sent, self.acknowledged, self.refused, self.unanswered
+        )?;
+        if let Some(reason) = &self.first_reason {
+            writeln!(
+                f,
+                "  refused  by code {:?}, first: {reason}",
+                self.refused_by_code
+            )?;
+        }
+        if let Some(loss) = &self.first_loss {
+            writeln!(
+                f,
+                "  lost     {} connections, first: {loss}",
+                self.lost_connections
+            )?;
+        }
+        Ok(())
+    }
+}
