@@ -4,13 +4,14 @@
 
 use std::{
     fs, io,
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
-    thread::{CpuSet, sched_setaffinity},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
     time::{ClockId, clock_gettime},
 };
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,43 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Runs `work` while the calling thread is confined to `cpus`; what it starts inherits that. Without
+/// any, nothing is confined.
+pub(crate) fn confined<T>(cpus: &[usize], work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if cpus.is_empty() {
+        return work();
+    }
+    let before = sched_getaffinity(None)?;
+    let mut set = CpuSet::new();
+    for cpu in cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU) {
+        set.set(*cpu);
+    }
+    sched_setaffinity(None, &set)?;
+    let done = work();
+    sched_setaffinity(None, &before)?;
+    done
+}
+
+/// The server's program: the one beside this program, else the one that the shell would find.
+pub(crate) fn ringtail_program() -> PathBuf {
+    let own = std::env::current_exe().ok();
+    let beside = own.and_then(|own| Some(own.parent()?.join("ringtail")));
+    let beside = beside.filter(|path| path.is_file());
+    beside.unwrap_or_else(|| PathBuf::from("ringtail"))
+}
+
+/// Processor time of a process so far, user and system; `None` when there is no such process.
+pub(crate) fn process_cpu(process: u32) -> Option<Duration> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name stands in brackets and may hold blanks; the times are the 14th and 15th field.
+    let (_, behind_name) = text.rsplit_once(')')?;
+    let mut fields = behind_name.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    let all = ticks()? + ticks()?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    Some(Duration::from_secs_f64(all as f64 / per_second as f64))
 }
 
 /// Raises the limit of open files as far as this process may.

@@ -12,10 +12,13 @@
 //! | `outcome`   | a result, as JSON and in words                                    |
 //! | `check`     | the account of a run against what the server's log holds          |
 //! | `compare`   | two sets of results: ratio, spread, whether it is noise           |
+//! | `report`    | results as one page with plots                                    |
+//! | `null`      | a server that answers and forgets: the floor                      |
 //! | `idle`      | many connections that do nothing                                  |
 //! | `host`      | what this machine is, and limits and clocks of this process       |
 //!
-//! The driver knows nothing of the engine: it works against anything that speaks the protocol.
+//! Of the engine only `null` knows anything, and only its runtime: the driver works against anything
+//! that speaks the protocol.
 
 mod check;
 mod compare;
@@ -24,10 +27,12 @@ mod idle;
 mod load;
 mod message;
 mod mix;
+mod null;
 mod outcome;
 mod payload;
 mod protobuf;
 mod record;
+mod report;
 mod wire;
 
 use std::process::ExitCode;
@@ -58,6 +63,10 @@ enum Command {
     Verify(check::VerifyArguments),
     /// Compare results: ratio, spread, and whether the difference is noise.
     Compare(compare::Arguments),
+    /// Make one page with plots of results.
+    Report(report::Arguments),
+    /// Serve the protocol and forget everything: the floor of what a server can cost.
+    Null(null::Arguments),
     /// Open many connections, hold them, and see that all of them live.
     Idle(idle::Arguments),
 }
@@ -98,6 +107,8 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Verify(arguments) => check::run_verify(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Null(arguments) => null::run(&arguments),
         Command::Idle(arguments) => idle::run(&arguments),
     };
     let verdict = outcome.unwrap_or_else(|error| {

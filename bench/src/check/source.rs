@@ -1,23 +1,18 @@
 //! Where a log is read from.
 
 use std::{
-    io::{BufReader, Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    io::BufReader,
     path::PathBuf,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{Audit, CheckError, Stored};
-use crate::wire::rest::find_head_end;
+use crate::{host, wire::ask};
 
-const ADMIN_WAIT: Duration = Duration::from_secs(30);
 /// Records asked for at once; the page may hold fewer.
 const PAGE_RECORDS: u32 = 10_000;
-/// Largest page that is read, in bytes.
-const PAGE_BYTES_MAX: u64 = 256 << 20;
 
 /// How to get at what a server kept.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
@@ -52,7 +47,7 @@ impl ReadBack {
     }
 
     fn cat(&self, audit: &mut Audit) -> Result<(), CheckError> {
-        let program = self.ringtail.clone().unwrap_or_else(beside_this_program);
+        let program = self.ringtail.clone().unwrap_or_else(host::ringtail_program);
         let name = program.display().to_string();
         let failed = |source| CheckError::Read {
             from: format!("the log with {name}"),
@@ -83,14 +78,6 @@ impl ReadBack {
             })
         }
     }
-}
-
-fn beside_this_program() -> PathBuf {
-    let own = std::env::current_exe().ok();
-    let beside = own.and_then(|own| Some(own.parent()?.join("ringtail")));
-    beside
-        .filter(|path| path.is_file())
-        .unwrap_or_else(|| PathBuf::from("ringtail"))
 }
 
 #[derive(Deserialize)]
@@ -177,32 +164,16 @@ impl Admin {
         }
     }
 
-    /// Asks for one page, on a connection of its own.
     fn get(&self, path: &str) -> Result<Vec<u8>, CheckError> {
-        let answer = self.ask(path).map_err(|source| CheckError::Read {
-            from: format!("the log from {}", self.authority),
-            source,
-        })?;
-        let head_end = find_head_end(&answer).ok_or_else(|| self.strange(&"no HTTP answer"))?;
-        if !answer.starts_with(b"HTTP/1.1 200") {
-            let said = answer.escape_ascii().to_string();
-            return Err(self.strange(&format!("{path}: {said}")));
+        match ask::get(&self.authority, path) {
+            Ok((200, page)) => Ok(page),
+            Ok((status, page)) => {
+                Err(self.strange(&format!("{path}: {status} {}", page.escape_ascii())))
+            }
+            Err(source) => Err(CheckError::Read {
+                from: format!("the log from {}", self.authority),
+                source,
+            }),
         }
-        Ok(answer[head_end..].to_vec())
-    }
-
-    fn ask(&self, path: &str) -> std::io::Result<Vec<u8>> {
-        let mut addresses = self.authority.to_socket_addrs()?;
-        let address = addresses
-            .next()
-            .ok_or(std::io::ErrorKind::AddrNotAvailable)?;
-        let mut socket = TcpStream::connect_timeout(&address, ADMIN_WAIT)?;
-        socket.set_read_timeout(Some(ADMIN_WAIT))?;
-        let host = &self.authority;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        socket.take(PAGE_BYTES_MAX).read_to_end(&mut answer)?;
-        Ok(answer)
     }
 }

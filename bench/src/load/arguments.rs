@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// A B A B, as often as --rounds says.
     #[arg(long, value_name = "NAME=URL")]
     pub(super) target: Vec<Named>,
+    /// The process behind a target, such as a=4711: its processor time and memory go into the result.
+    #[arg(long, value_name = "NAME=PID")]
+    pub(super) watch: Vec<Watched>,
     /// How often each target is measured.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) rounds: u32,
@@ -177,6 +180,24 @@ impl FromStr for Named {
     }
 }
 
+/// A process on this machine, and the target that it serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Watched {
+    name: String,
+    process: u32,
+}
+
+impl FromStr for Watched {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('=');
+        let read = parts.and_then(|(name, process)| Some((name.to_owned(), process.parse().ok()?)));
+        let (name, process) = read.ok_or("a process is NAME=PID, by its target's name")?;
+        Ok(Self { name, process })
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Rate {
@@ -217,6 +238,13 @@ impl Arguments {
             return vec![Named { name, url }];
         }
         self.target.clone()
+    }
+
+    /// The process behind a target, if we were told.
+    pub(super) fn process_of(&self, target: &str) -> Option<u32> {
+        let mut watched = self.watch.iter();
+        let found = watched.find(|watched| watched.name == target)?;
+        Some(found.process)
     }
 
     pub(super) fn mix(&self) -> Mix {

@@ -17,6 +17,7 @@ mod result;
 mod rules;
 mod supply;
 mod tally;
+mod watch;
 mod worker;
 
 use std::{
@@ -41,6 +42,7 @@ use self::{
     rules::Rules,
     supply::{Pool, Pooled, Staged, Supply},
     tally::Tally,
+    watch::Watch,
     worker::{Seat, Worker},
 };
 use crate::{
@@ -75,6 +77,7 @@ fn during(deed: &'static str) -> impl Fn(io::Error) -> LoadError {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::Error>> {
     match measure(arguments) {
+        Ok((verdict, _)) => Ok(verdict),
         Err(error) => match error.downcast_ref() {
             Some(LoadError::Connect(error @ ConnectError::Socket { .. }))
                 if arguments.is_recorded() =>
@@ -84,12 +87,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::
             }
             _ => Err(error),
         },
-        verdict => verdict,
     }
 }
 
 /// Measures every target in every round, A B A B, and says what came out.
-fn measure(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::Error>> {
+pub(crate) fn measure(
+    arguments: &Arguments,
+) -> Result<(Verdict, Vec<Outcome>), Box<dyn std::error::Error>> {
     admissible(arguments)?;
     let (mut outcomes, mut chapters) = (Vec::new(), Vec::new());
     let mut verdict = Verdict::Kept;
@@ -114,7 +118,7 @@ fn measure(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::Error>>
     if 1 < arguments.target.len() {
         compare::print_all(&outcomes);
     }
-    Ok(verdict)
+    Ok((verdict, outcomes))
 }
 
 fn admissible(arguments: &Arguments) -> Result<(), LoadError> {
@@ -188,7 +192,9 @@ fn drive(
         rules: &rules,
         record: record.as_deref(),
     };
-    let tally = stage.work(shares, &source, &format!("{} {round}", named.name))?;
+    let mut watch = Watch::new(arguments.process_of(&named.name), rules.span);
+    let name = format!("{} {round}", named.name);
+    let tally = stage.work(shares, &source, &name, &mut watch)?;
     let ended = host::now().min(rules.span.until);
     let run = Run {
         arguments,
@@ -198,6 +204,7 @@ fn drive(
         shape: &shape,
         rules: &rules,
         measured: ended.saturating_duration_since(rules.span.from),
+        watch: &watch,
     };
     let chapter = Chapter {
         tag: format!("{}-{round}", named.name),
@@ -273,6 +280,7 @@ impl Stage<'_> {
         shares: Vec<Vec<Seat>>,
         source: &Source,
         name: &str,
+        watch: &mut Watch,
     ) -> Result<Tally, LoadError> {
         let (done, all_done) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -285,19 +293,31 @@ impl Stage<'_> {
                 }));
             }
             drop(done);
-            let mut printer = Printer::new(self.shape, self.rules, name, host::now());
-            while all_done.recv_timeout(printer.until_next(host::now()))
-                == Err(RecvTimeoutError::Timeout)
-            {
-                printer.tick(&self.rules.live, host::now());
-            }
-            printer.end();
+            self.show_until(&all_done, name, watch);
             let mut total = Tally::new(self.rules.span);
             for worker in workers {
                 total.merge(worker.join().expect("a worker does not panic")?);
             }
             Ok(total)
         })
+    }
+
+    /// Shows how it goes, and looks at the server's process, until all workers have ended.
+    fn show_until(&self, all_done: &mpsc::Receiver<()>, name: &str, watch: &mut Watch) {
+        let mut printer = Printer::new(self.shape, self.rules, name, host::now());
+        loop {
+            let now = host::now();
+            let next = watch.next();
+            let watched = next.map(|next| next.saturating_duration_since(now));
+            let wait = watched.into_iter().fold(printer.until_next(now), Ord::min);
+            if all_done.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                break;
+            }
+            let now = host::now();
+            watch.look(now);
+            printer.tick_if_due(&self.rules.live, now);
+        }
+        printer.end();
     }
 
     fn work_one(&self, index: usize, share: Vec<Seat>, source: Source) -> Result<Tally, LoadError> {

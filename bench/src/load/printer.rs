@@ -49,7 +49,11 @@ impl Printer {
         self.next.saturating_duration_since(now)
     }
 
-    pub(super) fn tick(&mut self, live: &Live, now: Instant) {
+    /// Tells how it goes, once a second.
+    pub(super) fn tick_if_due(&mut self, live: &Live, now: Instant) {
+        if now < self.next {
+            return;
+        }
         let acknowledged = live.acknowledged.load(Ordering::Relaxed);
         let seconds = now.duration_since(self.last).as_secs_f64();
         let batches = rate((acknowledged - self.acknowledged) as f64, seconds);

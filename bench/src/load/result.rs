@@ -6,6 +6,7 @@ use super::{
     arguments::{Arguments, Named, Rate},
     rules::{Loop, Rules},
     tally::Tally,
+    watch::Watch,
 };
 use crate::{
     host::Host,
@@ -23,6 +24,7 @@ pub(super) struct Run<'a> {
     pub(super) shape: &'a Shape,
     pub(super) rules: &'a Rules,
     pub(super) measured: Duration,
+    pub(super) watch: &'a Watch,
 }
 
 impl Run<'_> {
@@ -59,6 +61,7 @@ impl Run<'_> {
             latency_us: Latency::of(&tally.latency_us),
             open_loop: self.open_loop(&tally),
             openings: openings(&tally),
+            server: self.watch.used(rate(events, seconds)),
             driver_busy: tally.busy,
             driver_limited: BUSY_MAX <= tally.busy,
             account: None,

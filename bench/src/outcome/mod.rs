@@ -52,6 +52,8 @@ pub(crate) struct Outcome {
     pub(crate) latency_us: Latency,
     pub(crate) open_loop: Option<OpenLoop>,
     pub(crate) openings: Option<Openings>,
+    /// Of the server's process, when it was watched.
+    pub(crate) server: Option<ServerUse>,
     /// The busiest driver thread: part of one core, from 0 to 1.
     pub(crate) driver_busy: f64,
     /// The driver may have been what limited: the figures are lower bounds.
@@ -71,6 +73,17 @@ pub(crate) struct Latency {
     pub(crate) p99: u64,
     pub(crate) p999: u64,
     pub(crate) max: u64,
+}
+
+/// What the server's process used inside the measured window.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct ServerUse {
+    pub(crate) cpu_seconds: f64,
+    /// Processor time over wall time.
+    pub(crate) cores: f64,
+    pub(crate) cpu_seconds_per_million_events: f64,
+    /// At the end.
+    pub(crate) resident_kib: u64,
 }
 
 /// How well an open loop was kept.

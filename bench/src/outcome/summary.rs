@@ -34,6 +34,15 @@ impl fmt::Display for Outcome {
             write!(f, "{openings}")?;
         }
         write!(f, "{}", self.totals)?;
+        if let Some(server) = &self.server {
+            writeln!(
+                f,
+                "  server   {:.0} % of a core, {:.3} CPU-seconds per million events, {} KiB resident",
+                server.cores * 100.0,
+                server.cpu_seconds_per_million_events,
+                server.resident_kib
+            )?;
+        }
         writeln!(f, "  driver   {:.0} % of a core", self.driver_busy * 100.0)?;
         if self.driver_limited {
             writeln!(

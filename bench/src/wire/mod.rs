@@ -3,6 +3,7 @@
 //! A third protocol is a variant of [`Protocol`], a file beside these, and an arm in each `match`
 //! below; nothing outside of this room asks which protocol a connection speaks.
 
+pub(crate) mod ask;
 pub(crate) mod rest;
 mod target;
 pub(crate) mod websocket;

@@ -1,0 +1,213 @@
+//! `ringtail-bench` against the running program: what it says was sent, answered and kept is what
+//! was, in every protocol and every kind of load; and a server that lies is found out.
+
+use ringtail_tests::journal;
+use ringtail_tests::program::{self, Finished};
+use ringtail_tests::scratch::Scratch;
+use ringtail_tests::server::{Server, Setup};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+/// Runs the bench with words split at blanks.
+fn bench(scratch: &Scratch, words: &str) -> Finished {
+    let mut command = program::clean(&program::built("ringtail-bench"));
+    command.args(words.split_whitespace());
+    program::run(command, scratch.path(), 120)
+}
+
+fn kept(scratch: &Scratch, words: &str) -> Finished {
+    let finished = bench(scratch, words);
+    assert_eq!(finished.code, Some(0), "{words}: {finished:?}");
+    finished
+}
+
+fn read(path: &Path) -> Value {
+    let text = fs::read_to_string(path).expect("the bench wrote it");
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// A server, and one run against it: the result.
+fn run(scratch: &Scratch, server: &Server, scheme: &str, words: &str) -> Value {
+    let json = scratch.join("result.json");
+    let url = format!("{scheme}://127.0.0.1:{}/api/v1/events", server.port);
+    let words = format!("load --url {url} {words} --json {}", json.display());
+    kept(scratch, &words);
+    read(&json)
+}
+
+#[test]
+fn what_was_acknowledged_is_read_back_from_the_store_and_from_the_running_server() {
+    let scratch = Scratch::new("bench-verify");
+    let server = Setup::new(&scratch).set("RINGTAIL_SHARDS", 2).start();
+    let store = scratch.join("store");
+    let shape = "--connections 6 --events 7 --bytes 60@3,1500@1 --types 5 --zipf 0.9 --warmup 0 \
+                 --seconds 60 --batches 40 --verify";
+    for scheme in ["ws", "http"] {
+        let volumes = format!("{shape} --volumes {}", store.display());
+        let admin = format!("{shape} --admin 127.0.0.1:{}", server.admin);
+        for words in [&volumes, &admin] {
+            let result = run(&scratch, &server, scheme, words);
+            let account = &result["account"];
+            assert_eq!(account["sent"], 240, "{account}");
+            assert_eq!(account["acknowledged"], 240, "{account}");
+            assert_eq!(account["stored"], 240, "{account}");
+            assert_eq!(account["missing"], 0, "{account}");
+            assert_eq!(account["duplicated_events"], 0, "{account}");
+            assert_eq!(account["out_of_order_events"], 0, "{account}");
+        }
+    }
+    server.stop();
+    let stored: usize = journal::values(&store).values().map(Vec::len).sum();
+    assert_eq!(stored, 4 * 240 * 7);
+}
+
+#[test]
+fn an_open_loop_sends_what_was_asked_and_tells_its_delays() {
+    let scratch = Scratch::new("bench-open");
+    let server = Setup::new(&scratch).start();
+    for scheme in ["ws", "http"] {
+        let words = "--connections 8 --events 5 --rate 2000 --warmup 0 --seconds 3 --arrivals poisson --run 7";
+        let result = run(&scratch, &server, scheme, words);
+        let open = &result["open_loop"];
+        // 1200 batches in three seconds at random: four standard deviations are 139.
+        let intended = number(&open["intended"]);
+        assert!((1_061.0..1_339.0).contains(&intended), "{open}");
+        let sent = number(&result["totals"]["sent"]) + number(&open["unsent"]);
+        assert!(intended <= sent, "{result}");
+        assert_eq!(result["mode"], "open");
+        assert_eq!(result["publishRate"].as_array().map(Vec::len), Some(3));
+        assert!(number(&result["aggregatedPublishLatency99pct"]) > 0.0);
+    }
+    server.stop();
+}
+
+#[test]
+fn more_than_can_be_sent_is_counted_and_not_left_out() {
+    let scratch = Scratch::new("bench-overload");
+    let server = Setup::new(&scratch).start();
+    // One connection with one request at a time cannot carry a million batches a second.
+    let words = "--connections 1 --events 1 --rate 1000000 --warmup 0 --seconds 2";
+    let result = run(&scratch, &server, "http", words);
+    let open = &result["open_loop"];
+    assert!(number(&open["intended"]) > 1_999_000.0, "{open}");
+    assert!(number(&open["unsent"]) > 0.0, "{open}");
+    assert!(number(&open["late"]) > 0.0, "{open}");
+    // Most of the two seconds are in the latency of those that waited.
+    assert!(number(&result["latency_us"]["max"]) > 1_000_000.0, "{result}");
+    server.stop();
+}
+
+#[test]
+fn storms_break_connections_off_and_nothing_acknowledged_is_lost_by_them() {
+    let scratch = Scratch::new("bench-storm");
+    let server = Setup::new(&scratch).set("RINGTAIL_SHARDS", 2).start();
+    let words = format!(
+        "--connections 20 --window 4 --events 3 --bytes 300 --warmup 0 --seconds 4 --ramp-up 1 \
+         --storm-every 2 --storm-percent 50 --sources 3 --verify --volumes {}",
+        scratch.join("store").display()
+    );
+    let result = run(&scratch, &server, "ws", &words);
+    let openings = &result["openings"];
+    assert!(number(&openings["broken_off"]) >= 10.0, "{openings}");
+    // All but the first were opened under load, and those that broke off came back.
+    assert!(number(&openings["opened"]) >= 19.0, "{openings}");
+    assert_eq!(result["account"]["missing"], 0, "{result}");
+    server.stop();
+}
+
+/// A server that acknowledges and forgets.
+struct Null {
+    child: Child,
+    url: String,
+}
+
+impl Null {
+    fn start(runtime: &str) -> Self {
+        let mut child = program::clean(&program::built("ringtail-bench"))
+            .args(["null", "--listen", "127.0.0.1:0", "--runtime", runtime])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the bench was found");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("it says where it listens");
+        let address = line.strip_prefix("listening on ").and_then(|rest| rest.split(',').next());
+        let url = format!("{}/api/v1/events", address.expect("it says where it listens"));
+        Self { child, url }
+    }
+}
+
+impl Drop for Null {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_server_that_forgets_is_found_out() {
+    let scratch = Scratch::new("bench-liar");
+    // The store is another server's: nothing of the run is in it.
+    let honest = Setup::new(&scratch).start();
+    for runtime in ["ringtail", "tokio"] {
+        let liar = Null::start(runtime);
+        let words = format!(
+            "load --url ws://{} --connections 2 --warmup 0 --seconds 60 --batches 10 --verify --admin 127.0.0.1:{}",
+            liar.url, honest.admin
+        );
+        let finished = bench(&scratch, &words);
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        assert!(finished.stdout.contains("20 acknowledged, 0 stored, 20 missing"), "{finished:?}");
+    }
+    honest.stop();
+}
+
+#[test]
+fn targets_are_measured_in_turn_compared_and_drawn() {
+    let scratch = Scratch::new("bench-compare");
+    let server = Setup::new(&scratch).start();
+    let (one, two) = (Null::start("ringtail"), Null::start("tokio"));
+    let (json, hlog) = (scratch.join("all.json"), scratch.join("all.hlog"));
+    let words = format!(
+        "load --target kept=ws://127.0.0.1:{}/api/v1/events --target floor=http://{} \
+         --target tokio=ws://{} --rounds 2 --connections 4 --warmup 0 --seconds 1 --json {} --hlog {}",
+        server.port,
+        one.url,
+        two.url,
+        json.display(),
+        hlog.display()
+    );
+    let said = kept(&scratch, &words).stdout;
+    assert!(said.contains("A = kept (2 repetitions), B = tokio (2)"), "{said}");
+    let results = read(&json)["results"].as_array().cloned().unwrap_or_default();
+    let order: Vec<_> = results.iter().map(|result| result["target"].clone()).collect();
+    assert_eq!(order, ["kept", "floor", "tokio", "kept", "floor", "tokio"]);
+    assert_eq!(results[1]["protocol"], "Rest");
+
+    let log = fs::read_to_string(&hlog).expect("the bench wrote it");
+    assert_eq!(log.lines().filter(|line| line.starts_with("Tag=kept-")).count(), 2, "{log}");
+
+    let compared = kept(&scratch, &format!("compare {} --json", json.display())).stdout;
+    let rows: Vec<Value> = compared
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect();
+    assert_eq!(rows.len(), 8);
+    assert!(rows.iter().all(|row| row["ratio_low"].is_number()), "{compared}");
+
+    let page = scratch.join("page.html");
+    kept(&scratch, &format!("report {} --output {}", json.display(), page.display()));
+    let page = fs::read_to_string(page).expect("the bench wrote it");
+    assert!(page.matches("<svg").count() >= 7 && page.contains("floor"), "{page}");
+    assert!(!page.contains("http-equiv") && !page.contains("src="), "it loads nothing");
+    server.stop();
+}
