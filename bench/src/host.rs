@@ -16,6 +16,9 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
+/// The unit of times in `/proc`. The kernel keeps it for programs whatever its own is (`USER_HZ`).
+const TICKS_PER_SECOND: u64 = 100;
+
 /// Where a result was measured: without it the figures say nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Host {
@@ -145,8 +148,7 @@ pub(crate) fn process_cpu(process: u32) -> Option<Duration> {
     let mut fields = behind_name.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     let all = ticks()? + ticks()?;
-    let per_second = rustix::param::clock_ticks_per_second();
-    Some(Duration::from_secs_f64(all as f64 / per_second as f64))
+    Some(Duration::from_millis(all * 1_000 / TICKS_PER_SECOND))
 }
 
 /// Raises the limit of open files as far as this process may.

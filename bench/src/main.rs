@@ -14,6 +14,7 @@
 //! | `compare`   | two sets of results: ratio, spread, whether it is noise           |
 //! | `report`    | results as one page with plots                                    |
 //! | `null`      | a server that answers and forgets: the floor                      |
+//! | `scenario`  | a question in a file: servers, loads, how to read the answer      |
 //! | `idle`      | many connections that do nothing                                  |
 //! | `host`      | what this machine is, and limits and clocks of this process       |
 //!
@@ -33,6 +34,7 @@ mod payload;
 mod protobuf;
 mod record;
 mod report;
+mod scenario;
 mod wire;
 
 use std::process::ExitCode;
@@ -65,6 +67,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Make one page with plots of results.
     Report(report::Arguments),
+    /// Run a scenario: start its servers, drive its loads, print the answer and how to read it.
+    Scenario(scenario::Arguments),
     /// Serve the protocol and forget everything: the floor of what a server can cost.
     Null(null::Arguments),
     /// Open many connections, hold them, and see that all of them live.
@@ -108,6 +112,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => check::run_verify(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Scenario(arguments) => scenario::run(&arguments),
         Command::Null(arguments) => null::run(&arguments),
         Command::Idle(arguments) => idle::run(&arguments),
     };

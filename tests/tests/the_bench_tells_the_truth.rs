@@ -30,7 +30,9 @@ fn read(path: &Path) -> Value {
 }
 
 fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
 }
 
 /// A server, and one run against it: the result.
@@ -100,7 +102,10 @@ fn more_than_can_be_sent_is_counted_and_not_left_out() {
     assert!(number(&open["unsent"]) > 0.0, "{open}");
     assert!(number(&open["late"]) > 0.0, "{open}");
     // Most of the two seconds are in the latency of those that waited.
-    assert!(number(&result["latency_us"]["max"]) > 1_000_000.0, "{result}");
+    assert!(
+        number(&result["latency_us"]["max"]) > 1_000_000.0,
+        "{result}"
+    );
     server.stop();
 }
 
@@ -140,8 +145,13 @@ impl Null {
         BufReader::new(stdout)
             .read_line(&mut line)
             .expect("it says where it listens");
-        let address = line.strip_prefix("listening on ").and_then(|rest| rest.split(',').next());
-        let url = format!("{}/api/v1/events", address.expect("it says where it listens"));
+        let address = line
+            .strip_prefix("listening on ")
+            .and_then(|rest| rest.split(',').next());
+        let url = format!(
+            "{}/api/v1/events",
+            address.expect("it says where it listens")
+        );
         Self { child, url }
     }
 }
@@ -166,7 +176,12 @@ fn a_server_that_forgets_is_found_out() {
         );
         let finished = bench(&scratch, &words);
         assert_eq!(finished.code, Some(1), "{finished:?}");
-        assert!(finished.stdout.contains("20 acknowledged, 0 stored, 20 missing"), "{finished:?}");
+        assert!(
+            finished
+                .stdout
+                .contains("20 acknowledged, 0 stored, 20 missing"),
+            "{finished:?}"
+        );
     }
     honest.stop();
 }
@@ -187,14 +202,29 @@ fn targets_are_measured_in_turn_compared_and_drawn() {
         hlog.display()
     );
     let said = kept(&scratch, &words).stdout;
-    assert!(said.contains("A = kept (2 repetitions), B = tokio (2)"), "{said}");
-    let results = read(&json)["results"].as_array().cloned().unwrap_or_default();
-    let order: Vec<_> = results.iter().map(|result| result["target"].clone()).collect();
+    assert!(
+        said.contains("A = kept (2 repetitions), B = tokio (2)"),
+        "{said}"
+    );
+    let results = read(&json)["results"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let order: Vec<_> = results
+        .iter()
+        .map(|result| result["target"].clone())
+        .collect();
     assert_eq!(order, ["kept", "floor", "tokio", "kept", "floor", "tokio"]);
     assert_eq!(results[1]["protocol"], "Rest");
 
     let log = fs::read_to_string(&hlog).expect("the bench wrote it");
-    assert_eq!(log.lines().filter(|line| line.starts_with("Tag=kept-")).count(), 2, "{log}");
+    assert_eq!(
+        log.lines()
+            .filter(|line| line.starts_with("Tag=kept-"))
+            .count(),
+        2,
+        "{log}"
+    );
 
     let compared = kept(&scratch, &format!("compare {} --json", json.display())).stdout;
     let rows: Vec<Value> = compared
@@ -202,12 +232,24 @@ fn targets_are_measured_in_turn_compared_and_drawn() {
         .map(|line| serde_json::from_str(line).expect("a line of JSON"))
         .collect();
     assert_eq!(rows.len(), 8);
-    assert!(rows.iter().all(|row| row["ratio_low"].is_number()), "{compared}");
+    assert!(
+        rows.iter().all(|row| row["ratio_low"].is_number()),
+        "{compared}"
+    );
 
     let page = scratch.join("page.html");
-    kept(&scratch, &format!("report {} --output {}", json.display(), page.display()));
+    kept(
+        &scratch,
+        &format!("report {} --output {}", json.display(), page.display()),
+    );
     let page = fs::read_to_string(page).expect("the bench wrote it");
-    assert!(page.matches("<svg").count() >= 7 && page.contains("floor"), "{page}");
-    assert!(!page.contains("http-equiv") && !page.contains("src="), "it loads nothing");
+    assert!(
+        page.matches("<svg").count() >= 7 && page.contains("floor"),
+        "{page}"
+    );
+    assert!(
+        !page.contains("http-equiv") && !page.contains("src="),
+        "it loads nothing"
+    );
     server.stop();
 }

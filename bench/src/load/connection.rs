@@ -41,8 +41,6 @@ pub(super) struct Desk<'a> {
 
 /// Bytes read at once; the largest answer fits.
 pub(super) const BUFFER_BYTES: usize = 2 * ANSWER_BYTES_MAX;
-/// Messages that wait in user space for the socket to take them; more stay where they were.
-const UNWRITTEN_MAX: usize = 64;
 
 struct Flying {
     batch: u64,
@@ -154,8 +152,8 @@ impl Connection {
         while self.flying.len() < rules.window && self.sent < rules.batches_max {
             let counts_from = match rules.kind {
                 Loop::Closed => desk.now,
-                Loop::Max if self.supply.unwritten() < UNWRITTEN_MAX => desk.now,
-                Loop::Open { late_us } if self.supply.unwritten() < UNWRITTEN_MAX => {
+                Loop::Max if self.supply.has_room() => desk.now,
+                Loop::Open { late_us } if self.supply.has_room() => {
                     let Some(intended) = self.due.pop_front() else {
                         return;
                     };

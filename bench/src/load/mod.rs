@@ -317,6 +317,7 @@ impl Stage<'_> {
             watch.look(now);
             printer.tick_if_due(&self.rules.live, now);
         }
+        watch.look(host::now());
         printer.end();
     }
 

@@ -1,7 +1,7 @@
 //! The bytes that a connection has yet to send.
 //!
 //! Always: control frames stand between whole messages, never inside one.
-//! Full: who queues looks at [`Supply::unwritten`] first; a socket that takes nothing more leaves the
+//! Full: who queues looks at [`Supply::has_room`] first; a socket that takes nothing more leaves the
 //! rest here.
 
 use std::{
@@ -19,6 +19,9 @@ const PIECES: usize = 3;
 /// Different messages that are made before a run.
 const POOL_MESSAGES_MAX: usize = 256;
 const POOL_BYTES_MAX: usize = 32 << 20;
+/// Messages of the pool that wait in user space for one socket; they take no memory of their own.
+const UNWRITTEN_MESSAGES_MAX: usize = 64;
+const UNWRITTEN_BYTES_MAX: usize = 256 << 10;
 
 /// Messages made before the run, shared by all connections, so that sending costs the driver as
 /// little as can be.
@@ -68,11 +71,11 @@ impl Supply {
         }
     }
 
-    /// Messages that are not wholly written; of staged ones only whether there are any.
-    pub(super) fn unwritten(&self) -> usize {
+    /// Whether more may wait in user space for the socket to take it.
+    pub(super) fn has_room(&self) -> bool {
         match self {
-            Self::Pooled(supply) => supply.waiting,
-            Self::Staged(supply) => usize::from(!supply.bytes.is_empty()),
+            Self::Pooled(supply) => supply.waiting < UNWRITTEN_MESSAGES_MAX,
+            Self::Staged(supply) => supply.bytes.len() < UNWRITTEN_BYTES_MAX,
         }
     }
 

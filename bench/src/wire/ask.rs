@@ -41,7 +41,12 @@ mod tests {
     fn an_answer_is_its_status_and_its_body() {
         let answer = b"HTTP/1.1 503 Service Unavailable\r\na: b\r\n\r\nno\r\n\r\n".to_vec();
         assert_eq!(split(answer), Some((503, b"no\r\n\r\n".to_vec())));
-        for text in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 x\r\n\r\n", "SSH-2.0\r\n\r\n"] {
+        for text in [
+            "",
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 x\r\n\r\n",
+            "SSH-2.0\r\n\r\n",
+        ] {
             assert_eq!(split(text.as_bytes().to_vec()), None, "{text}");
         }
     }

@@ -1,0 +1,207 @@
+//! Servers that are started for a step and stopped after it.
+//!
+//! Always: a server that was started is ended, also when the step fails; its store goes with it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use thiserror::Error;
+
+use super::file::{Program, Target};
+use crate::{host, wire::ask};
+
+const READY_TRIES: u32 = 600;
+const STOP_TRIES: u32 = 300;
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Error)]
+pub(crate) enum StageError {
+    #[error("{name}: could not {deed}: {source}")]
+    Io {
+        name: String,
+        deed: &'static str,
+        source: io::Error,
+    },
+    #[error("{name} did not become ready: {said}")]
+    NotReady { name: String, said: String },
+}
+
+/// Where programs and stores are.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub(super) ringtail: PathBuf,
+    /// Stores are made in a fresh folder of this one.
+    pub(super) folder: PathBuf,
+}
+
+/// A server that takes load.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) name: String,
+    pub(super) url: String,
+    child: Option<Child>,
+    store: Option<PathBuf>,
+}
+
+impl Server {
+    pub(super) fn start(
+        target: &Target,
+        env: &BTreeMap<String, String>,
+        places: &Places,
+    ) -> Result<Self, StageError> {
+        let failed = |deed| {
+            move |source| StageError::Io {
+                name: target.name.clone(),
+                deed,
+                source,
+            }
+        };
+        let mut server = Self {
+            name: target.name.clone(),
+            url: target.url.clone().unwrap_or_default(),
+            child: None,
+            store: None,
+        };
+        match target.start {
+            None => {}
+            Some(Program::Ringtail) => server.start_ringtail(target, env, places)?,
+            Some(Program::Null) => server
+                .start_null(target, "ringtail")
+                .map_err(failed("start it"))?,
+            Some(Program::NullTokio) => server
+                .start_null(target, "tokio")
+                .map_err(failed("start it"))?,
+        }
+        Ok(server)
+    }
+
+    /// The process, when it is ours.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    fn start_ringtail(
+        &mut self,
+        target: &Target,
+        env: &BTreeMap<String, String>,
+        places: &Places,
+    ) -> Result<(), StageError> {
+        let failed = |deed| {
+            let name = target.name.clone();
+            move |source| StageError::Io { name, deed, source }
+        };
+        let folder = format!("ringtail-scenario-{}-{}", std::process::id(), target.name);
+        let store = places.folder.join(folder);
+        fs::create_dir_all(&store).map_err(failed("make its store"))?;
+        self.store = Some(store.clone());
+        let [port, admin] = free_ports().map_err(failed("find free ports"))?;
+        let said = store.join("said");
+        let log = fs::File::create(&said).map_err(failed("make its log"))?;
+        let mut command = Command::new(&places.ringtail);
+        command
+            .arg("serve")
+            .envs(&target.env)
+            .envs(env)
+            .env("SERVER_WEBSOCKET_PORT", port.to_string())
+            .env("RINGTAIL_ADMIN_PORT", admin.to_string())
+            .env("RINGTAIL_LOG_VOLUMES", store.join("volume"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        fs::create_dir_all(store.join("volume")).map_err(failed("make its store"))?;
+        let child = host::confined(&target.cpu, || command.spawn());
+        self.child = Some(child.map_err(failed("start it"))?);
+        self.url = target.protocol.url(port);
+        self.wait_until_ready(&format!("127.0.0.1:{admin}"), &said)
+    }
+
+    fn wait_until_ready(&mut self, admin: &str, said: &Path) -> Result<(), StageError> {
+        for _ in 0..READY_TRIES {
+            if ask::get(admin, "/readyz").is_ok_and(|(status, _)| status == 200) {
+                return Ok(());
+            }
+            let ended = self.child.as_mut().map(Child::try_wait);
+            if matches!(ended, Some(Ok(Some(_)))) {
+                break;
+            }
+            pause();
+        }
+        Err(StageError::NotReady {
+            name: self.name.clone(),
+            said: fs::read_to_string(said).unwrap_or_default(),
+        })
+    }
+
+    fn start_null(&mut self, target: &Target, runtime: &str) -> io::Result<()> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["null", "--listen", "127.0.0.1:0", "--runtime", runtime])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = host::confined(&target.cpu, || command.spawn())?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        self.child = Some(child);
+        let address = line.strip_prefix("listening on ");
+        let address = address.and_then(|rest| rest.split(',').next());
+        let port = address.and_then(|address| address.rsplit(':').next()?.parse().ok());
+        self.url = target.protocol.url(port.ok_or(io::ErrorKind::InvalidData)?);
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            end(&mut child);
+        }
+        if let Some(store) = self.store.take() {
+            // What cannot be removed is left in a folder that says whose it is.
+            let _left = fs::remove_dir_all(store);
+        }
+    }
+}
+
+/// Asks a process to end, and makes it when it does not.
+fn end(child: &mut Child) {
+    if let Some(process) = Pid::from_raw(child.id() as i32) {
+        // It fails when the process is gone, which is what is wanted.
+        let _gone = kill_process(process, Signal::TERM);
+    }
+    for _ in 0..STOP_TRIES {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        pause();
+    }
+    let _gone = child.kill();
+    let _gone = child.wait();
+}
+
+/// Two ports that nobody holds now.
+fn free_ports() -> io::Result<[u16; 2]> {
+    let held = [
+        TcpListener::bind("127.0.0.1:0")?,
+        TcpListener::bind("127.0.0.1:0")?,
+    ];
+    Ok([held[0].local_addr()?.port(), held[1].local_addr()?.port()])
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "somebody else's start or end is awaited; nothing is measured meanwhile"
+)]
+fn pause() {
+    thread::sleep(PAUSE);
+}
