@@ -31,14 +31,6 @@ pub use prost_types::Timestamp;
 pub use prost_types::{FileDescriptorProto, FileDescriptorSet};
 pub use raccoon::*;
 
-/// Every file of `proto/` with what it imports, as gRPC's server reflection tells it: an encoded
-/// [`FileDescriptorSet`].
-pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.binpb");
-
-#[expect(
-    clippy::pedantic,
-    reason = "generated: its style is the generator's, and nobody edits it"
-)]
 #[rustfmt::skip]
 #[path = "generated/ringtail.bench.v1.rs"]
 mod fleet;

@@ -88,7 +88,8 @@ struct Topic {
 
 #[derive(Deserialize)]
 struct Partition {
-    partition: u32,
+    #[serde(rename = "partition")]
+    number: u32,
     first: u64,
     next: u64,
 }
@@ -130,7 +131,7 @@ impl Admin {
         place: &Partition,
         audit: &mut Audit,
     ) -> Result<(), CheckError> {
-        let (partition, mut offset) = (place.partition, place.first);
+        let (partition, mut offset) = (place.number, place.first);
         while offset < place.next {
             let page = self.get(&format!(
                 "/topics/{topic}/partitions/{partition}/records?offset={offset}&limit={PAGE_RECORDS}"

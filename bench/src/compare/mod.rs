@@ -210,37 +210,44 @@ fn table(rows: &[Row]) -> String {
     for row in rows {
         if last != (row.a.as_str(), row.b.as_str()) {
             last = (&row.a, &row.b);
-            out += &format!(
-                "A = {} ({} repetitions), B = {} ({})\n{:<10} {:>14} {:>14} {:>8}  {:<17} {}\n",
-                row.a,
-                row.repetitions_a,
-                row.b,
-                row.repetitions_b,
-                "figure",
-                "A",
-                "B",
-                "B/A",
-                "95 % interval",
-                "verdict"
-            );
+            out.push_str(&head(row));
         }
-        let with_spread = |mean: f64, spread: Option<f64>| match spread {
-            Some(spread) => format!("{mean:.0} ±{spread:.0}%"),
-            None => format!("{mean:.0}"),
-        };
-        let interval = match (row.ratio_low, row.ratio_high) {
-            (Some(low), Some(high)) => format!("{low:.3} to {high:.3}"),
-            _ => "unknown".to_owned(),
-        };
-        out += &format!(
-            "{:<10} {:>14} {:>14} {:>8.3}  {:<17} {}\n",
-            row.figure,
-            with_spread(row.mean_a, row.spread_percent_a),
-            with_spread(row.mean_b, row.spread_percent_b),
-            row.ratio,
-            interval,
-            row.verdict
-        );
+        out.push_str(&line(row));
     }
     out
+}
+
+fn head(row: &Row) -> String {
+    format!(
+        "A = {} ({} repetitions), B = {} ({})\n{:<10} {:>14} {:>14} {:>8}  {:<17} verdict\n",
+        row.a,
+        row.repetitions_a,
+        row.b,
+        row.repetitions_b,
+        "figure",
+        "A",
+        "B",
+        "B/A",
+        "95 % interval"
+    )
+}
+
+fn line(row: &Row) -> String {
+    let with_spread = |mean: f64, spread: Option<f64>| match spread {
+        Some(spread) => format!("{mean:.0} ±{spread:.0}%"),
+        None => format!("{mean:.0}"),
+    };
+    let interval = match (row.ratio_low, row.ratio_high) {
+        (Some(low), Some(high)) => format!("{low:.3} to {high:.3}"),
+        _ => "unknown".to_owned(),
+    };
+    format!(
+        "{:<10} {:>14} {:>14} {:>8.3}  {:<17} {}\n",
+        row.figure,
+        with_spread(row.mean_a, row.spread_percent_a),
+        with_spread(row.mean_b, row.spread_percent_b),
+        row.ratio,
+        interval,
+        row.verdict
+    )
 }

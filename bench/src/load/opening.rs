@@ -22,7 +22,7 @@ pub(super) struct Opening {
     /// When the first try began.
     pub(super) since: Instant,
     /// What is still to be said.
-    opening: Vec<u8>,
+    unsaid: Vec<u8>,
     heard: Vec<u8>,
 }
 
@@ -36,11 +36,11 @@ pub(super) enum Step {
 }
 
 impl Opening {
-    pub(super) fn new(socket: TcpStream, opening: Vec<u8>, since: Instant) -> Self {
+    pub(super) fn new(socket: TcpStream, unsaid: Vec<u8>, since: Instant) -> Self {
         Self {
             socket,
             since,
-            opening,
+            unsaid,
             heard: Vec::new(),
         }
     }
@@ -60,9 +60,9 @@ impl Opening {
         }
         // A protocol without an opening is open when the socket is connected.
         self.socket.peer_addr().map_err(|_| ErrorKind::WouldBlock)?;
-        while !self.opening.is_empty() {
-            let written = self.socket.write(&self.opening)?;
-            self.opening.drain(..written);
+        while !self.unsaid.is_empty() {
+            let written = self.socket.write(&self.unsaid)?;
+            self.unsaid.drain(..written);
         }
         loop {
             match target.protocol.opened(&self.heard) {
@@ -79,7 +79,7 @@ impl Opening {
     }
 
     pub(super) fn wants_write(&self) -> bool {
-        !self.opening.is_empty()
+        !self.unsaid.is_empty()
     }
 }
 

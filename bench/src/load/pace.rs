@@ -100,7 +100,8 @@ mod tests {
         let start = crate::host::now();
         let mut pace = Pace::new(start, 10.0, Arrivals::Even, 1);
         let first = pace.next();
-        assert_eq!(pace.take(first - Duration::from_nanos(1)), None);
+        let before = first.checked_sub(Duration::from_nanos(1)).unwrap();
+        assert_eq!(pace.take(before), None);
         assert_eq!(pace.take(start + Duration::from_secs(60)), Some(first));
         let rest = std::iter::from_fn(|| pace.take(start + Duration::from_secs(60)));
         assert_eq!(rest.count(), 599);

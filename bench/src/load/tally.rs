@@ -313,7 +313,7 @@ mod tests {
     fn only_the_measured_window_counts_in_the_rates() {
         let span = span();
         let mut tally = Tally::new(span);
-        let sent = span.from - SECOND;
+        let sent = span.from.checked_sub(SECOND).unwrap();
         for half in 0..10 {
             tally.success(sent, sent + half * SECOND / 2, false);
         }
@@ -335,7 +335,8 @@ mod tests {
     fn an_open_loop_counts_every_answer_to_what_was_meant_for_the_window() {
         let span = span();
         let mut tally = Tally::new(span);
-        tally.success(span.from - SECOND, span.from + SECOND, true);
+        let early = span.from.checked_sub(SECOND).unwrap();
+        tally.success(early, span.from + SECOND, true);
         tally.success(span.from, span.until + 5 * SECOND, true);
         tally.sent_late(span.from, span.from + SECOND, 1_000);
         tally.sent_late(span.from, span.from, 1_000);

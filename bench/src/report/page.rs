@@ -99,7 +99,7 @@ fn results(series: &[Series<'_>]) -> String {
 fn table_head(heads: &[&str]) -> String {
     let cells: String = heads
         .iter()
-        .map(|head| format!("<th>{head}</th>"))
+        .flat_map(|head| ["<th>", head, "</th>"])
         .collect();
     format!("<div class=\"wide\"><table><tr>{cells}</tr>\n")
 }
@@ -127,10 +127,8 @@ fn result(name: &str, outcome: &Outcome) -> String {
         errors.to_string(),
         format!("{:.0} %", outcome.driver_busy * 100.0),
     ];
-    let cells: String = cells
-        .iter()
-        .map(|cell| format!("<td>{cell}</td>"))
-        .collect();
+    let each = cells.iter().map(String::as_str);
+    let cells: String = each.flat_map(|cell| ["<td>", cell, "</td>"]).collect();
     let remarks = remarks(outcome).join("; ");
     format!(
         "<tr>{cells}<td class=\"warn\">{}</td></tr>\n",

@@ -299,17 +299,23 @@ fn draw_bar(bar: &Bar, top: f64, names: f64, at: &dyn Fn(f64) -> f64) -> String 
     if let Some(margin) = bar.margin {
         let (low, high) = (at(bar.value - margin), at(bar.value + margin));
         right = right.max(high);
-        out += &format!(
+        write!(
+            out,
             "<path class=\"whisker\" d=\"M{low:.1} {middle:.1}H{high:.1}M{low:.1} {:.1}v10\
              M{high:.1} {:.1}v10\"/>",
             middle - 5.0,
             middle - 5.0
-        );
+        )
+        .expect("text grows as needed");
     }
     for point in &bar.points {
         let x = at(*point);
         right = right.max(x);
-        out += &format!("<circle class=\"point\" cx=\"{x:.1}\" cy=\"{middle:.1}\" r=\"2.5\"/>");
+        write!(
+            out,
+            "<circle class=\"point\" cx=\"{x:.1}\" cy=\"{middle:.1}\" r=\"2.5\"/>"
+        )
+        .expect("text grows as needed");
     }
     out + &format!(
         "<text class=\"value\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",

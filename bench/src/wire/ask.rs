@@ -47,7 +47,7 @@ mod tests {
             "HTTP/1.1 x\r\n\r\n",
             "SSH-2.0\r\n\r\n",
         ] {
-            assert_eq!(split(text.as_bytes().to_vec()), None, "{text}");
+            assert_eq!(split(Vec::from(text)), None, "{text}");
         }
     }
 }

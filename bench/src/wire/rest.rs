@@ -22,12 +22,16 @@ pub(super) fn prepare(target: &Target, request: &[u8]) -> Prepared {
 }
 
 pub(super) fn own_part(identity: &[(&str, &str)]) -> Vec<u8> {
-    let mut lines: String = identity
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
+    let mut lines = header_lines(identity);
     lines.push_str("\r\n");
     lines.into_bytes()
+}
+
+/// Header lines, each with its end.
+pub(super) fn header_lines(lines: &[(&str, &str)]) -> String {
+    let each = lines.iter();
+    each.flat_map(|(name, value)| [name, ": ", value, "\r\n"])
+        .collect()
 }
 
 pub(super) fn take(bytes: &[u8]) -> Option<Taken<'_>> {
@@ -145,7 +149,7 @@ mod tests {
         assert!(said(chunked).contains("how long"));
         let large = b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n";
         assert!(said(large).contains("99999999"));
-        assert!(said(&[b'x'; HEAD_BYTES_MAX + 1]).contains("too long"));
+        assert!(said(&vec![b'x'; HEAD_BYTES_MAX + 1]).contains("too long"));
     }
 
     #[test]

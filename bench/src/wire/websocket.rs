@@ -6,7 +6,9 @@
 
 use thiserror::Error;
 
-use super::{ANSWER_BYTES_MAX, ConnectError, Heard, Taken, Target, rest::find_head_end};
+use super::{
+    ANSWER_BYTES_MAX, ConnectError, Heard, Taken, Target, rest::find_head_end, rest::header_lines,
+};
 
 pub(crate) const BINARY: u8 = 2;
 pub(crate) const CLOSE: u8 = 8;
@@ -32,9 +34,7 @@ pub(super) fn upgrade(target: &Target, identity: &[(&str, &str)]) -> Vec<u8> {
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n",
         target.path, target.authority
     );
-    for (name, value) in identity {
-        request.push_str(&format!("{name}: {value}\r\n"));
-    }
+    request.push_str(&header_lines(identity));
     request.push_str("\r\n");
     request.into_bytes()
 }
