@@ -105,6 +105,14 @@ pub(crate) fn thread_cpu() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// How long the calling thread has waited for a core although it could have run; `None` when the
+/// kernel does not count it.
+pub(crate) fn thread_waited() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds = text.split_whitespace().nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
 /// Binds the calling thread to one core.
 pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     if CpuSet::MAX_CPU <= cpu {

@@ -65,9 +65,30 @@ fn what_was_acknowledged_is_read_back_from_the_store_and_from_the_running_server
             assert_eq!(account["out_of_order_events"], 0, "{account}");
         }
     }
+    let record = scratch.join("record");
+    let words = format!(
+        "{shape} --volumes {} --record {}",
+        store.display(),
+        record.display()
+    );
+    run(&scratch, &server, "ws", &words);
     server.stop();
+    let verify = format!(
+        "verify --record {} --volumes {}",
+        record.display(),
+        store.display()
+    );
+    kept(&scratch, &format!("{verify} --among-others"));
+    // Without that word, what other runs left is nobody's.
+    let alone = bench(&scratch, &verify);
+    assert_eq!(alone.code, Some(1), "{alone:?}");
+    let account: Value = serde_json::from_str(&alone.stdout).expect("it is JSON");
+    assert_eq!(
+        (&account["missing"], &account["invented_events"]),
+        (&0.into(), &(4 * 240 * 7).into())
+    );
     let stored: usize = journal::values(&store).values().map(Vec::len).sum();
-    assert_eq!(stored, 4 * 240 * 7);
+    assert_eq!(stored, 5 * 240 * 7);
 }
 
 #[test]
@@ -252,4 +273,72 @@ fn targets_are_measured_in_turn_compared_and_drawn() {
         "it loads nothing"
     );
     server.stop();
+}
+
+#[test]
+fn a_scenario_asks_measures_and_says_how_to_read_the_answer() {
+    let scratch = Scratch::new("bench-scenario");
+    let (file, json) = (scratch.join("question.toml"), scratch.join("answer.json"));
+    let text = r#"
+        question = "Does keeping cost anything?"
+        reading = "The floor forgets."
+        rounds = 2
+        [[target]]
+        name = "ringtail"
+        start = "ringtail"
+        env = { EVENT_ACK = "1", RINGTAIL_SHARDS = "1", RINGTAIL_LOG_SEGMENT_BYTES = "33554432" }
+        [[target]]
+        name = "floor"
+        start = "null"
+        protocol = "rest"
+        [load]
+        connections = 4
+        warmup = 0
+        seconds = 1
+        [[step]]
+        name = "maximum"
+        [[step]]
+        name = "half"
+        rate_of = { step = "maximum", part = 0.5 }
+        [[step]]
+        name = "idle"
+        kind = "idle"
+        load = { connections = 50, hold-seconds = 0 }
+    "#;
+    fs::write(&file, text).expect("the scratch folder takes files");
+    let words = format!(
+        "scenario {} --dir {} --json {}",
+        file.display(),
+        scratch.path().display(),
+        json.display()
+    );
+    let said = kept(&scratch, &words).stdout;
+    assert!(said.starts_with("Does keeping cost anything?"), "{said}");
+    assert!(said.ends_with("The floor forgets.\n"), "{said}");
+    assert!(said.contains("ringtail: alive 50 lost 0"), "{said}");
+    let results = read(&json)["results"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    assert_eq!(results.len(), 8);
+    assert!(number(&results[0]["server"]["resident_kib"]) > 1_000.0);
+    let asked = number(&results[4]["open_loop"]["asked_events_per_second"]);
+    let mean = |target: usize| {
+        let rate = |index: usize| number(&results[index]["events_per_second"]);
+        f64::midpoint(rate(target), rate(target + 2))
+    };
+    let slowest = mean(0).min(mean(1));
+    assert!(
+        (asked - slowest / 2.0).abs() < 1.0,
+        "{asked} is not half of {slowest}"
+    );
+    // Nothing is left of the stores.
+    let left = fs::read_dir(scratch.path()).expect("it is there").flatten();
+    let left = left.filter(|entry| {
+        entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("ringtail-scenario")
+    });
+    assert_eq!(left.count(), 0);
 }

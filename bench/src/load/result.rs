@@ -11,7 +11,9 @@ use super::{
 use crate::{
     host::Host,
     message::Shape,
-    outcome::{BUSY_MAX, Latency, OpenLoop, OpenMessaging, Openings, Outcome, Totals, rate},
+    outcome::{
+        BUSY_MAX, Latency, OpenLoop, OpenMessaging, Openings, Outcome, Totals, WAITED_MAX, rate,
+    },
     wire::Target,
 };
 
@@ -63,7 +65,8 @@ impl Run<'_> {
             openings: openings(&tally),
             server: self.watch.used(rate(events, seconds)),
             driver_busy: tally.busy,
-            driver_limited: BUSY_MAX <= tally.busy,
+            driver_waited: tally.waited,
+            driver_limited: BUSY_MAX <= tally.busy || WAITED_MAX <= tally.waited,
             account: None,
             openmessaging: self.openmessaging(&tally),
             totals: totals(tally),

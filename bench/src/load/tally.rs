@@ -12,7 +12,7 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::message::Answer;
+use crate::{host, message::Answer, outcome::rate};
 
 /// Latencies above a minute count as a minute.
 const LATENCY_US_MAX: u64 = 60_000_000;
@@ -106,6 +106,8 @@ pub(super) struct Tally {
     pub(super) storms: Storms,
     /// Processor time over wall time of the worker's thread, inside the window.
     pub(super) busy: f64,
+    /// The same of the time for which it could have run and others did.
+    pub(super) waited: f64,
     shown: (u64, u64),
 }
 
@@ -149,6 +151,7 @@ impl Tally {
             open_loop: OpenLoop::default(),
             storms: Storms::default(),
             busy: 0.0,
+            waited: 0.0,
             shown: (0, 0),
         }
     }
@@ -259,6 +262,7 @@ impl Tally {
         self.storms.opened += other.storms.opened;
         self.storms.retries += other.storms.retries;
         self.busy = self.busy.max(other.busy);
+        self.waited = self.waited.max(other.waited);
     }
 
     fn merge_intervals(&mut self, others: Vec<Interval>) {
@@ -273,25 +277,32 @@ impl Tally {
     }
 }
 
-/// Processor time of one thread over a stretch of time.
+/// Where one thread's time goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Busy {
     wall: Instant,
     cpu: Duration,
+    waited: Duration,
 }
 
 impl Busy {
-    pub(super) fn start(wall: Instant, cpu: Duration) -> Self {
-        Self { wall, cpu }
+    /// Of the calling thread.
+    pub(super) fn start(wall: Instant) -> Self {
+        Self {
+            wall,
+            cpu: host::thread_cpu(),
+            waited: host::thread_waited().unwrap_or_default(),
+        }
     }
 
-    /// The part of the time since the start that the thread was running, from 0 to 1.
-    pub(super) fn since(self, wall: Instant, cpu: Duration) -> f64 {
+    /// The parts of the time since the start that the thread was running, and could have been, from 0
+    /// to 1.
+    pub(super) fn since(self, wall: Instant) -> (f64, f64) {
+        let now = Self::start(wall);
         let wall = wall.duration_since(self.wall).as_secs_f64();
-        if wall == 0.0 {
-            return 0.0;
-        }
-        cpu.saturating_sub(self.cpu).as_secs_f64() / wall
+        let part = |spent: Duration| rate(spent.as_secs_f64(), wall);
+        let cpu = now.cpu.saturating_sub(self.cpu);
+        (part(cpu), part(now.waited.saturating_sub(self.waited)))
     }
 }
 

@@ -368,7 +368,7 @@ impl<'a> Worker<'a> {
     fn watch_the_clock(&mut self) {
         let (now, rules) = (self.desk.now, self.desk.rules);
         if self.busy.is_none() && rules.span.from <= now {
-            self.busy = Some(Busy::start(now, host::thread_cpu()));
+            self.busy = Some(Busy::start(now));
         }
         let gone = rules.end_on_loss && rules.gone.load(Ordering::Relaxed);
         if self.drain_until.is_none() && (gone || rules.span.until <= now) {
@@ -382,7 +382,7 @@ impl<'a> Worker<'a> {
         self.agenda.clear();
         self.openings.clear();
         if let Some(busy) = self.busy {
-            self.desk.tally.busy = busy.since(now, host::thread_cpu());
+            (self.desk.tally.busy, self.desk.tally.waited) = busy.since(now);
         }
         self.count_unsent();
     }

@@ -18,6 +18,10 @@ use crate::{Verdict, host::Host};
 
 /// Above this part of a core the driver itself may be what limits.
 pub(crate) const BUSY_MAX: f64 = 0.9;
+/// A driver that is kept from running for more than this part of the time measures its own waiting.
+pub(crate) const WAITED_MAX: f64 = 0.1;
+/// A part of an open loop's batches that may be on their way when the measured time ends.
+const UNSENT_MAX: f64 = 0.001;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
@@ -56,6 +60,8 @@ pub(crate) struct Outcome {
     pub(crate) server: Option<ServerUse>,
     /// The busiest driver thread: part of one core, from 0 to 1.
     pub(crate) driver_busy: f64,
+    /// The same of the time for which a driver thread could have run and others did.
+    pub(crate) driver_waited: f64,
     /// The driver may have been what limited: the figures are lower bounds.
     pub(crate) driver_limited: bool,
     pub(crate) totals: Totals,
@@ -137,7 +143,24 @@ impl Latency {
     }
 }
 
+impl OpenLoop {
+    /// Whether about as much was sent as was asked for.
+    pub(crate) fn was_kept(&self) -> bool {
+        self.unsent as f64 <= self.intended as f64 * UNSENT_MAX
+    }
+}
+
 impl Outcome {
+    /// Why the driver's figures are no more than lower bounds, in words.
+    pub(crate) fn doubt(&self) -> Option<&'static str> {
+        if BUSY_MAX <= self.driver_busy {
+            return Some("the driver itself was the limit: give it more threads and cores");
+        }
+        let waited = WAITED_MAX <= self.driver_waited;
+        waited
+            .then_some("others ran on the driver's core: measure again, or give it one of its own")
+    }
+
     pub(crate) fn verdict(&self) -> Verdict {
         let totals = &self.totals;
         if self.recorded && totals.lost_connections != 0 {

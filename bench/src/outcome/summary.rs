@@ -8,13 +8,11 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} round {}: {} connections x {} outstanding ({} loop), {} x {} B, {} types, \
-             {:.2} s measured after {} s",
+            "{} round {}: {} connections, {}, {} x {} B, {} types, {:.2} s measured after {} s",
             self.target,
             self.round,
             self.connections,
-            self.window,
-            self.mode,
+            self.way(),
             self.events,
             self.event_bytes,
             self.types,
@@ -43,14 +41,27 @@ impl fmt::Display for Outcome {
                 server.resident_kib
             )?;
         }
-        writeln!(f, "  driver   {:.0} % of a core", self.driver_busy * 100.0)?;
-        if self.driver_limited {
-            writeln!(
-                f,
-                "  WARNING  the driver itself was the limit: give it more threads and cores"
-            )?;
+        writeln!(
+            f,
+            "  driver   {:.0} % of a core, {:.0} % waiting for it",
+            self.driver_busy * 100.0,
+            self.driver_waited * 100.0
+        )?;
+        if let Some(doubt) = self.doubt() {
+            writeln!(f, "  WARNING  {doubt}")?;
         }
         Ok(())
+    }
+}
+
+impl Outcome {
+    /// How batches were sent, in words.
+    pub(crate) fn way(&self) -> String {
+        match &self.open_loop {
+            Some(open) => format!("open loop of {:.0} events/s", open.asked_events_per_second),
+            None if self.mode == "max" => "as much as the sockets take".to_owned(),
+            None => format!("closed loop of {} outstanding", self.window),
+        }
     }
 }
 
@@ -77,7 +88,7 @@ impl fmt::Display for OpenLoop {
             self.asked_events_per_second, self.intended, self.late, self.late_us, self.unsent
         )?;
         writeln!(f, "  delay    {}", self.delay_us)?;
-        if self.unsent != 0 {
+        if !self.was_kept() {
             writeln!(
                 f,
                 "  WARNING  the rate was not kept: the latencies are those of the batches that were sent"

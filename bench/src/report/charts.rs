@@ -15,7 +15,7 @@ const MILLISECONDS: &str = "latency of a batch, ms";
 type Row = fn(&Outcome) -> &[f64];
 
 /// Latency by percentile: the whole distribution, its tail spread out.
-pub(super) fn latency_by_percentile(series: &[Series<'_>]) -> String {
+pub(super) fn latency_by_percentile(series: &[&Series<'_>]) -> String {
     let curves: Vec<Vec<Vec<(f64, f64)>>> = series
         .iter()
         .map(|series| {
@@ -57,7 +57,7 @@ fn curve(outcome: &Outcome) -> Vec<(f64, f64)> {
 }
 
 /// Latency over time: the median and the 99th percentile of each interval.
-pub(super) fn latency_over_time(series: &[Series<'_>]) -> String {
+pub(super) fn latency_over_time(series: &[&Series<'_>]) -> String {
     let rows: [(&str, Row); 2] = [
         ("p50", |outcome| &outcome.openmessaging.publish_latency50pct),
         ("p99", |outcome| &outcome.openmessaging.publish_latency99pct),
@@ -87,7 +87,7 @@ pub(super) fn latency_over_time(series: &[Series<'_>]) -> String {
 }
 
 /// Events acknowledged each second, over time.
-pub(super) fn throughput_over_time(series: &[Series<'_>]) -> String {
+pub(super) fn throughput_over_time(series: &[&Series<'_>]) -> String {
     let row: Row = |outcome| &outcome.openmessaging.publish_rate;
     let rates = all(series).flat_map(|outcome| row(outcome).iter().copied());
     let mut plot = Plot::new(
@@ -112,27 +112,27 @@ fn over_time(outcome: &Outcome, row: Row) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn all<'a>(series: &'a [Series<'a>]) -> impl Iterator<Item = &'a Outcome> {
+fn all<'a>(series: &'a [&'a Series<'a>]) -> impl Iterator<Item = &'a Outcome> {
     series
         .iter()
         .flat_map(|series| series.outcomes.iter().copied())
 }
 
-fn longest(series: &[Series<'_>]) -> f64 {
+fn longest(series: &[&Series<'_>]) -> f64 {
     let seconds = all(series).map(|outcome| outcome.measured_seconds);
     seconds.fold(1.0, f64::max)
 }
 
 /// Bars for each figure, with 95 % intervals where there are repetitions.
-pub(super) fn comparisons(series: &[Series<'_>]) -> String {
+pub(super) fn comparisons(series: &[&Series<'_>]) -> String {
     FIGURES
         .iter()
         .map(|figure| comparison(series, *figure))
         .collect()
 }
 
-fn comparison(series: &[Series<'_>], figure: Figure) -> String {
-    let bar = |(colour, series): (usize, &Series<'_>)| {
+fn comparison(series: &[&Series<'_>], figure: Figure) -> String {
+    let bar = |(colour, series): (usize, &&Series<'_>)| {
         let values = || series.outcomes.iter().map(|outcome| (figure.of)(outcome));
         let sample = Sample::new(values());
         let points = if 1 < sample.len() {

@@ -36,6 +36,8 @@ enum ReportError {
 /// Repetitions of one load on one target, out of one file.
 struct Series<'a> {
     name: String,
+    /// Only what got the same load can be compared.
+    load: &'a str,
     outcomes: Vec<&'a Outcome>,
 }
 
@@ -96,9 +98,22 @@ fn series(files: &[(String, Vec<Outcome>)]) -> Vec<Series<'_>> {
     };
     let named = all.iter().map(|(key, outcomes)| Series {
         name: name(key),
+        load: key.load,
         outcomes: outcomes.clone(),
     });
     named.collect()
+}
+
+/// Series by load, in the order in which loads first appear.
+fn by_load<'a, 's>(series: &'s [Series<'a>]) -> Vec<Vec<&'s Series<'a>>> {
+    let mut groups: Vec<Vec<&Series<'_>>> = Vec::new();
+    for one in series {
+        match groups.iter_mut().find(|group| group[0].load == one.load) {
+            Some(group) => group.push(one),
+            None => groups.push(vec![one]),
+        }
+    }
+    groups
 }
 
 #[derive(PartialEq)]

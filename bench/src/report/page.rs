@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Series, charts, svg::escape};
+use super::{Series, by_load, charts, svg::escape};
 use crate::{
     compare::{FIGURES, Ratio, Sample},
     outcome::Outcome,
@@ -53,20 +53,31 @@ pub(super) fn page(title: &str, series: &[Series<'_>]) -> String {
             table of ratios says whether it is. A single repetition has no interval.</p>\n";
     out += "<h2>Results</h2>\n";
     out += &results(series);
-    if 1 < series.len() {
-        out += "<h2>Ratios</h2>\n";
-        out += &ratios(series);
+    let groups = by_load(series);
+    if 1 < groups.len() {
+        out += "<h2>All loads</h2>\n";
+        let all: Vec<_> = series.iter().collect();
+        out += &charts::comparisons(&all);
     }
-    out += "<h2>Comparison</h2>\n";
-    out += &charts::comparisons(series);
-    out += "<h2>Latency</h2>\n";
-    out += &charts::latency_by_percentile(series);
-    out += &charts::latency_over_time(series);
-    out += "<h2>Throughput</h2>\n";
-    out += &charts::throughput_over_time(series);
+    for group in &groups {
+        out += &load(group);
+    }
     out += "<h2>Where and how</h2>\n";
     out += &circumstances(series);
     out += "</body></html>\n";
+    out
+}
+
+/// What got the same load.
+fn load(series: &[&Series<'_>]) -> String {
+    let mut out = format!("<h2>Load: {}</h2>\n", escape(series[0].load));
+    if 1 < series.len() {
+        out += &ratios(series);
+    }
+    out += &charts::comparisons(series);
+    out += &charts::latency_by_percentile(series);
+    out += &charts::latency_over_time(series);
+    out += &charts::throughput_over_time(series);
     out
 }
 
@@ -106,16 +117,12 @@ fn table_head(heads: &[&str]) -> String {
 
 fn result(name: &str, outcome: &Outcome) -> String {
     let latency = outcome.latency_us;
-    let load = match &outcome.open_loop {
-        Some(open) => format!("open, {:.0} events/s", open.asked_events_per_second),
-        None => format!("{}, {} outstanding", outcome.mode, outcome.window),
-    };
     let totals = &outcome.totals;
     let errors = totals.refused + totals.unanswered + totals.lost_connections as u64;
     let cells = [
         escape(name),
         outcome.round.to_string(),
-        load,
+        outcome.way(),
         outcome.connections.to_string(),
         format!("{} × {} B", outcome.events, outcome.event_bytes),
         format!("{:.0}", outcome.events_per_second),
@@ -139,11 +146,9 @@ fn result(name: &str, outcome: &Outcome) -> String {
 /// What a sceptic should know before believing a row.
 fn remarks(outcome: &Outcome) -> Vec<String> {
     let mut remarks = Vec::new();
-    if outcome.driver_limited {
-        remarks.push("the driver was the limit".to_owned());
-    }
+    remarks.extend(outcome.doubt().map(str::to_owned));
     if let Some(open) = &outcome.open_loop {
-        if open.unsent != 0 {
+        if !open.was_kept() {
             remarks.push(format!("{} batches were not sent", open.unsent));
         }
         if open.late != 0 {
@@ -164,7 +169,7 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
     remarks
 }
 
-fn ratios(series: &[Series<'_>]) -> String {
+fn ratios(series: &[&Series<'_>]) -> String {
     let mut out = table_head(&[
         "against the first",
         "figure",

@@ -249,7 +249,7 @@ pub(super) struct Bar {
 /// Bars that lie one below the other, with whiskers where there is an interval.
 pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     const ROW: f64 = 34.0;
-    const NAMES: f64 = 220.0;
+    const NAMES: f64 = 300.0;
     let reach = |bar: &Bar| {
         let points = bar.points.iter().copied();
         points.fold(bar.value + bar.margin.unwrap_or(0.0), f64::max)
@@ -283,6 +283,17 @@ pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     figure(title, floor + 42.0, &body, "")
 }
 
+/// A name's end, where it is too long: what differs stands there most often.
+fn shortened(name: &str) -> String {
+    const LETTERS: usize = 46;
+    let letters = name.chars().count();
+    if letters <= LETTERS {
+        return name.to_owned();
+    }
+    let end: String = name.chars().skip(letters - LETTERS + 1).collect();
+    format!("…{end}")
+}
+
 fn draw_bar(bar: &Bar, top: f64, names: f64, at: &dyn Fn(f64) -> f64) -> String {
     let middle = top + 11.0;
     let colour = bar.colour % COLOURS;
@@ -292,7 +303,7 @@ fn draw_bar(bar: &Bar, top: f64, names: f64, at: &dyn Fn(f64) -> f64) -> String 
          <rect class=\"b{colour}\" x=\"{names}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"22\"/>",
         names - 8.0,
         middle + 4.0,
-        escape(&bar.name),
+        escape(&shortened(&bar.name)),
         (end - names).max(0.0)
     );
     let mut right = end;

@@ -37,7 +37,7 @@ pub(super) struct Scenario {
     #[serde(default = "one")]
     pub(super) rounds: u32,
     pub(super) target: Vec<Target>,
-    /// Flags that all steps share.
+    /// Flags that all steps of kind `load` share.
     #[serde(default)]
     pub(super) load: Table,
     pub(super) step: Vec<Step>,

@@ -111,7 +111,8 @@ impl Show<'_> {
         match step.kind {
             Kind::Load => self.load(step, &servers),
             Kind::Idle => {
-                let flags = step.flags(&self.scenario.load);
+                // The shared flags are those of `load`, which are not those of `idle`.
+                let flags = step.flags(&toml::Table::new());
                 for server in &servers {
                     self.verdict = self.verdict.worse(idle::hold(server, &flags)?);
                 }
@@ -179,5 +180,31 @@ impl Show<'_> {
                 step: step.name.clone(),
                 of: of.to_owned(),
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_of_ours_can_be_read_and_asks_only_for_what_there_is() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../perf/scenarios");
+        let mut read = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let scenario = file::read(&path).unwrap_or_else(|error| panic!("{error}"));
+            assert!(scenario.question.ends_with('?'), "{}", path.display());
+            for step in scenario.step.iter().flat_map(Step::spread) {
+                let flags = step.flags(&scenario.load);
+                if step.kind == Kind::Load {
+                    let words = ["load".to_owned()].into_iter().chain(flags);
+                    let parsed = LoadFlags::try_parse_from(words);
+                    assert!(parsed.is_ok(), "{} {}", path.display(), step.name);
+                }
+            }
+            read += 1;
+        }
+        assert!(9 <= read);
     }
 }
