@@ -23,7 +23,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use thiserror::Error;
 
-pub(crate) use self::{account::Account, source::ReadBack};
+use self::account::Account;
+pub(crate) use self::source::ReadBack;
 use self::{
     ledger::{Finding, Ledger, UnopenedRun},
     shelf::Shelves,
@@ -100,7 +101,7 @@ pub(crate) enum Others {
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::Error>> {
     let mut audit = Audit::new(&arguments.record, Others::Invented)?;
     audit.read_lines(io::stdin().lock())?;
-    let account = audit.settle();
+    let account = audit.settle().told();
     println!("{}", serde_json::to_string(&account)?);
     Ok(account.verdict())
 }
@@ -116,17 +117,34 @@ pub(crate) fn run_verify(
     } else {
         Others::Invented
     };
-    let account = audit(&arguments.read_back, &arguments.record, others)?;
+    let account = audit(&arguments.read_back, &arguments.record, others)?.told();
     println!("{}", serde_json::to_string(&account)?);
     Ok(account.verdict())
 }
 
-/// Reads the log and settles the account of the records; faults are told on standard error.
+/// An account, and the first faults in words.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    pub(crate) account: Account,
+    faults: Vec<String>,
+}
+
+impl Findings {
+    /// Tells the faults on standard error; the account is what is left.
+    pub(crate) fn told(self) -> Account {
+        for fault in &self.faults {
+            eprintln!("ringtail-bench: {fault}");
+        }
+        self.account
+    }
+}
+
+/// Reads the log and settles the account of the records.
 pub(crate) fn audit(
     read_back: &ReadBack,
     records: &[PathBuf],
     others: Others,
-) -> Result<Account, CheckError> {
+) -> Result<Findings, CheckError> {
     let mut audit = Audit::new(records, others)?;
     read_back.read(&mut audit)?;
     Ok(audit.settle())
@@ -226,13 +244,13 @@ impl Audit {
         Ok(())
     }
 
-    /// Counts batches, tells the first faults on standard error.
-    fn settle(mut self) -> Account {
+    /// Counts batches.
+    fn settle(mut self) -> Findings {
         self.ledger.settle(&mut self.account, &mut self.faults);
-        for fault in &self.faults {
-            eprintln!("ringtail-bench: {fault}");
+        Findings {
+            account: self.account,
+            faults: self.faults,
         }
-        self.account
     }
 }
 

@@ -123,6 +123,12 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// Waits while somebody else gets something done. Never while anything is measured.
+#[expect(clippy::disallowed_methods, reason = "nothing is measured meanwhile")]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Runs `work` while the calling thread is confined to `cpus`; what it starts inherits that. Without
 /// any, nothing is confined.
 pub(crate) fn confined<T>(cpus: &[usize], work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {

@@ -17,7 +17,7 @@ use rustix::{
 use crate::{
     Verdict, host,
     wire::{
-        Source, Target,
+        Protocol, Source, Target,
         websocket::{self, read_frame},
     },
 };
@@ -48,6 +48,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::Error>> {
     host::allow_open_files(u64::from(arguments.connections) + 64)?;
+    if Target::parse(&arguments.url)?.protocol != Protocol::WebSocket {
+        return Err(
+            "only WebSockets stay open without asking anything: give a ws:// address".into(),
+        );
+    }
     let mut crowd = Crowd::open(arguments)?;
     println!("open {}", crowd.guests.len());
     crowd.listen(

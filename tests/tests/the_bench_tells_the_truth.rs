@@ -290,7 +290,6 @@ fn a_scenario_asks_measures_and_says_how_to_read_the_answer() {
         [[target]]
         name = "floor"
         start = "null"
-        protocol = "rest"
         [load]
         connections = 4
         warmup = 0

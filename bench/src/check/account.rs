@@ -51,6 +51,11 @@ impl Account {
         faults.iter().all(|count| *count == 0)
     }
 
+    /// Whether anything is not there that was acknowledged.
+    pub(crate) fn misses_anything(&self) -> bool {
+        self.missing != 0
+    }
+
     pub(crate) fn verdict(&self) -> Verdict {
         if self.is_clean() {
             Verdict::Kept

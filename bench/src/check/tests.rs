@@ -81,9 +81,9 @@ fn log(rows: &[Row]) -> String {
 fn check(log: &str) -> (Account, Vec<String>) {
     let mut audit = Audit::of(ledger(), Others::Invented);
     audit.read_lines(log.as_bytes()).unwrap();
-    audit.ledger.settle(&mut audit.account, &mut audit.faults);
-    assert_eq!(audit.account.is_clean(), audit.faults.is_empty());
-    (audit.account, audit.faults)
+    let Findings { account, faults } = audit.settle();
+    assert_eq!(account.is_clean(), faults.is_empty());
+    (account, faults)
 }
 
 /// What a log of two whole batches gives, which each test changes in one place.
@@ -261,5 +261,5 @@ fn what_others_wrote_is_left_out_when_they_may_write() {
         foreign_events: 1,
         ..clean()
     };
-    assert_eq!(audit.settle(), expected);
+    assert_eq!(audit.settle().told(), expected);
 }

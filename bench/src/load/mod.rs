@@ -28,6 +28,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread,
+    time::Duration,
 };
 
 use thiserror::Error;
@@ -53,6 +54,10 @@ use crate::{
     record::Recorder,
     wire::{ConnectError, Source, Target},
 };
+
+/// How often a running server's folders are read when something is missing.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Error)]
 enum LoadError {
@@ -141,20 +146,35 @@ fn verify(
     outcome: &mut Outcome,
 ) -> Result<Verdict, Box<dyn std::error::Error>> {
     let record = record_path(arguments, outcome.run);
-    let records = [record.clone()];
-    let audited = check::audit(
-        &arguments.output.read_back,
-        &records,
-        check::Others::LeftOut,
-    );
+    let audited = read_back(&arguments.output.read_back, &record);
     if arguments.output.record.is_none() {
         // Nobody asked for it, and what it says is in the account.
         let _may_be_gone = std::fs::remove_file(&record);
     }
-    let account = audited?;
+    let account = audited?.told();
     print!("{account}");
     outcome.account = Some(serde_json::to_value(&account)?);
     Ok(account.verdict())
+}
+
+/// Looks again for a while when something is missing: who reads the folders of a running server sees
+/// a commit only once the frame behind it says that it is durable, and an idle server takes its time
+/// to write that. What is lost stays lost, however often one looks.
+fn read_back(
+    read_back: &check::ReadBack,
+    record: &Path,
+) -> Result<check::Findings, check::CheckError> {
+    let records = [record.to_path_buf()];
+    let look = || check::audit(read_back, &records, check::Others::LeftOut);
+    let mut findings = look()?;
+    for _ in 1..LOOKS {
+        if !findings.account.misses_anything() || read_back.volumes.is_empty() {
+            break;
+        }
+        host::pause(BETWEEN_LOOKS);
+        findings = look()?;
+    }
+    Ok(findings)
 }
 
 /// Where the run is recorded: where the operator says, else in the folder for such things.

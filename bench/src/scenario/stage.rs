@@ -9,7 +9,6 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
     time::Duration,
 };
 
@@ -133,7 +132,7 @@ impl Server {
             if matches!(ended, Some(Ok(Some(_)))) {
                 break;
             }
-            pause();
+            host::pause(PAUSE);
         }
         Err(StageError::NotReady {
             name: self.name.clone(),
@@ -183,7 +182,7 @@ fn end(child: &mut Child) {
         if !matches!(child.try_wait(), Ok(None)) {
             return;
         }
-        pause();
+        host::pause(PAUSE);
     }
     let _gone = child.kill();
     let _gone = child.wait();
@@ -196,12 +195,4 @@ fn free_ports() -> io::Result<[u16; 2]> {
         TcpListener::bind("127.0.0.1:0")?,
     ];
     Ok([held[0].local_addr()?.port(), held[1].local_addr()?.port()])
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "somebody else's start or end is awaited; nothing is measured meanwhile"
-)]
-fn pause() {
-    thread::sleep(PAUSE);
 }
