@@ -9,7 +9,11 @@ mod mind;
 mod on_ringtail;
 mod on_tokio;
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::mpsc::{self, Sender},
+    thread,
+};
 
 use crate::{Verdict, host};
 
@@ -44,22 +48,42 @@ struct Place {
     address: SocketAddr,
     number: u16,
     cpu: Option<usize>,
+    /// Told when this thread listens.
+    listens: Sender<()>,
+}
+
+impl Place {
+    /// This thread listens.
+    fn tell(&self) {
+        // It fails when nobody is left to print it.
+        let _nobody = self.listens.send(());
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::Error>> {
     host::allow_as_many_open_files_as_possible();
     let address = claim(arguments.listen)?;
+    let (listens, listening) = mpsc::channel();
     let places = (0..arguments.threads).map(|number| Place {
         address,
         number,
+        listens: listens.clone(),
         cpu: arguments
             .cpu
             .get(usize::from(number) % arguments.cpu.len().max(1))
             .copied(),
     });
     let places: Vec<_> = places.collect();
-    println!("listening on {address}, {:?}", arguments.runtime);
-    match arguments.runtime {
+    drop(listens);
+    let (threads, runtime) = (arguments.threads, arguments.runtime);
+    thread::spawn(move || {
+        // Whoever reads this line may connect: it comes when all threads listen, and not at all when
+        // one of them cannot.
+        if listening.iter().take(threads.into()).count() == usize::from(threads) {
+            println!("listening on {address}, {runtime:?}");
+        }
+    });
+    match runtime {
         Runtime::Ringtail => on_ringtail::serve(places)?,
         Runtime::Tokio => on_tokio::serve(places)?,
     }

@@ -28,6 +28,7 @@ pub(super) fn serve(places: Vec<Place>) -> Result<(), rt::Error> {
 
 async fn listen(place: Place) -> Result<(), rt::Error> {
     let listener = Listener::bind(place.address)?;
+    place.tell();
     loop {
         // A connection that could not be accepted, for want of descriptors, is the client's trouble.
         if let Ok(stream) = listener.accept().await {

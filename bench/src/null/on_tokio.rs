@@ -43,6 +43,7 @@ async fn listen(place: &Place) -> io::Result<()> {
     socket.bind(&place.address.into())?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;
+    place.tell();
     loop {
         // A connection that could not be accepted, for want of descriptors, is the client's trouble.
         if let Ok((stream, _)) = listener.accept().await {
