@@ -166,7 +166,7 @@ mod tests {
         Shape {
             run: 0xabc,
             events,
-            mix: Mix::new(Sizes::Fixed(event_bytes), types, 0.0),
+            mix: Mix::new(Sizes::Fixed(event_bytes), events, types, 0.0),
             types: (0..types).map(|number| format!("t{number}")).collect(),
             sent_time: 1_700_000_000,
         }

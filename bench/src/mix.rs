@@ -140,15 +140,18 @@ pub(crate) struct Mix {
     sizes: Sizes,
     /// Never 0.
     types: u32,
-    /// Zipf's exponent. 0: the types take turns within a batch, and all are equally frequent.
+    /// Zipf's exponent. 0: all are equally frequent.
     skew: f64,
+    /// Without a skew: the types take turns within a batch, because it has room for all of them.
+    take_turns: bool,
     /// With a skew: the part of events whose type is this one or one before it.
     up_to: Vec<f64>,
 }
 
 impl Mix {
     /// `types` must not be 0, `skew` neither negative nor infinite.
-    pub(crate) fn new(sizes: Sizes, types: u32, skew: f64) -> Self {
+    /// `events` is how many a batch has.
+    pub(crate) fn new(sizes: Sizes, events: u32, types: u32, skew: f64) -> Self {
         assert!(types != 0 && 0.0 <= skew && skew.is_finite());
         let mut up_to = Vec::new();
         if skew != 0.0 {
@@ -165,6 +168,7 @@ impl Mix {
             sizes,
             types,
             skew,
+            take_turns: skew == 0.0 && types <= events,
             up_to,
         }
     }
@@ -191,10 +195,13 @@ impl Mix {
 
     /// The number of this event's type, from 0.
     pub(crate) fn type_of(&self, label: Label) -> u32 {
-        if self.up_to.is_empty() {
+        if self.take_turns {
             return label.index % self.types;
         }
         let part = part_of(label.draw().rotate_left(31));
+        if self.up_to.is_empty() {
+            return ((part * f64::from(self.types)) as u32).min(self.types - 1);
+        }
         let rank = self.up_to.partition_point(|up_to| *up_to <= part);
         (rank as u32).min(self.types - 1)
     }
@@ -214,7 +221,7 @@ mod tests {
     }
 
     fn mix(sizes: &str, types: u32, skew: f64) -> Mix {
-        Mix::new(sizes.parse().unwrap(), types, skew)
+        Mix::new(sizes.parse().unwrap(), 10, types, skew)
     }
 
     #[test]
@@ -250,6 +257,19 @@ mod tests {
         let mix = mix("10", 3, 0.0);
         let types: Vec<_> = labels(6).map(|label| mix.type_of(label)).collect();
         assert_eq!(types, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn more_types_than_a_batch_holds_all_come() {
+        let mix = mix("10", 50, 0.0);
+        let mut counts = vec![0; 50];
+        for label in labels(50_000) {
+            counts[mix.type_of(label) as usize] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (800..1_200).contains(count)),
+            "{counts:?}"
+        );
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<RunLine> {
     known.then(|| RunLine {
         run,
         events,
-        mix: Mix::new(sizes, types, skew),
+        mix: Mix::new(sizes, events, types, skew),
     })
 }
 
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn mix() -> Mix {
-        Mix::new("200@3,90@1".parse().unwrap(), 2, 0.75)
+        Mix::new("200@3,90@1".parse().unwrap(), 10, 2, 0.75)
     }
 
     #[test]

@@ -14,7 +14,7 @@ fn run_line() -> RunLine {
     RunLine {
         run: RUN,
         events: 4,
-        mix: Mix::new(Sizes::Fixed(EVENT_BYTES as u32), 2, 0.0),
+        mix: Mix::new(Sizes::Fixed(EVENT_BYTES as u32), 4, 2, 0.0),
     }
 }
 

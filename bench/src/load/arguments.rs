@@ -118,7 +118,8 @@ pub(super) struct ContentArguments {
     /// Payload of each event, in bytes: 200, or 100..300, or 200@9,4000@1 (sizes and weights).
     #[arg(long, default_value = "200")]
     pub(super) bytes: Sizes,
-    /// Event types; without --zipf event i of a batch has type i modulo this.
+    /// Event types. Without --zipf all come equally often: in turn within a batch that has room for
+    /// all of them, else at random.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(TYPES_MAX)))]
     pub(super) types: u32,
     /// Zipf's exponent for the types: the first come most often. 0: all come equally often.
@@ -249,7 +250,12 @@ impl Arguments {
 
     pub(super) fn mix(&self) -> Mix {
         let content = &self.content;
-        Mix::new(content.bytes.clone(), content.types, content.zipf)
+        Mix::new(
+            content.bytes.clone(),
+            content.events,
+            content.types,
+            content.zipf,
+        )
     }
 
     pub(super) fn is_recorded(&self) -> bool {

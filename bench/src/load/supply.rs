@@ -17,8 +17,12 @@ const SLICES_MAX: usize = 64;
 /// A message is at most this many slices: its head, the connection's own part, its body.
 const PIECES: usize = 3;
 /// Different messages that are made before a run.
-const POOL_MESSAGES_MAX: usize = 256;
-const POOL_BYTES_MAX: usize = 32 << 20;
+const POOL_MESSAGES: usize = 64;
+/// They are meant to stay in the cache of the driver's core ...
+const POOL_BYTES: usize = 1 << 20;
+/// ... unless there are many types: all are to come, so there are more events than types.
+const POOL_EVENTS_FOR_TYPE: u64 = 4;
+const POOL_BYTES_MAX: usize = 64 << 20;
 /// Messages of the pool that wait in user space for one socket; they take no memory of their own.
 const UNWRITTEN_MESSAGES_MAX: usize = 64;
 const UNWRITTEN_BYTES_MAX: usize = 256 << 10;
@@ -34,8 +38,13 @@ impl Pool {
     pub(super) fn new(shape: &Shape, target: &Target) -> Self {
         let mut messages = Vec::new();
         let (mut bytes, mut request) = (0, Vec::new());
-        while messages.len() < POOL_MESSAGES_MAX && (messages.is_empty() || bytes < POOL_BYTES_MAX)
-        {
+        let (events, types) = (u64::from(shape.events), u64::from(shape.mix.types()));
+        let lacks = |messages: usize, bytes: usize| {
+            let few = messages < POOL_MESSAGES && bytes < POOL_BYTES;
+            let few_types = messages as u64 * events < types * POOL_EVENTS_FOR_TYPE;
+            messages == 0 || few || (few_types && events != 0 && bytes < POOL_BYTES_MAX)
+        };
+        while lacks(messages.len(), bytes) {
             request.clear();
             shape.encode(0, 1 + messages.len() as u64, &mut request);
             let message = target.protocol.prepare(target, &request);
