@@ -4,6 +4,7 @@
 
 use std::{
     fs, io,
+    num::NonZeroU64,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -121,6 +122,12 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Lets the calling thread's timers be exact; the kernel may else be 50 microseconds late by intent.
+pub(crate) fn want_exact_timers() {
+    // Where it is refused timers are as they were.
+    let _refused = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
 }
 
 /// Waits while somebody else gets something done. Never while anything is measured.

@@ -346,6 +346,7 @@ impl Stage<'_> {
         if let Some(cpu) = cpus.get(index % cpus.len().max(1)) {
             host::pin(*cpu).map_err(during("bind a thread to its core"))?;
         }
+        host::want_exact_timers();
         let open = |path| Recorder::open(path).map_err(during("open the record"));
         let desk = Desk {
             shape: self.shape,

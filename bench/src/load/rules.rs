@@ -92,7 +92,8 @@ impl Rules {
             storm,
             end_on_loss: arguments.is_recorded(),
             connections: crowd.connections,
-            workers: usize::from(pace.threads),
+            // A thread without connections is not started.
+            workers: usize::from(pace.threads).min(crowd.connections as usize),
             live: Live::default(),
             gone: AtomicBool::new(false),
         }

@@ -61,6 +61,7 @@ pub(crate) struct Outcome {
     /// The busiest driver thread: part of one core, from 0 to 1.
     pub(crate) driver_busy: f64,
     /// The same of the time for which a driver thread could have run and others did.
+    #[serde(default)]
     pub(crate) driver_waited: f64,
     /// The driver may have been what limited: the figures are lower bounds.
     pub(crate) driver_limited: bool,

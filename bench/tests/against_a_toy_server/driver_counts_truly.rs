@@ -83,3 +83,26 @@ fn idle_connections_are_held_and_asked_for_a_pong() {
     assert_eq!(text, "open 50\nalive 50 lost 0\n");
     assert_eq!(output.status.code(), Some(0));
 }
+
+#[test]
+fn an_open_loop_keeps_its_rate_whatever_the_threads() {
+    let toy = Toy::start(Fault::None);
+    // More threads than connections: the rate is divided among those that have any.
+    for threads in [1, 2, 3] {
+        let json = new_file("threads");
+        let words = format!(
+            "load --url {} --connections 2 --threads {threads} --events 1 --rate 300 --warmup 0 \
+             --seconds 1 --json {}",
+            toy.url,
+            json.display()
+        );
+        let output = bench(&words, "");
+        let text = std::fs::read_to_string(&json).unwrap_or_else(|_| panic!("{output:?}"));
+        let result: Value = serde_json::from_str(&text).unwrap();
+        let intended = result["open_loop"]["intended"].as_u64().unwrap();
+        assert!(
+            (297..=303).contains(&intended),
+            "{threads} threads: {intended}"
+        );
+    }
+}
