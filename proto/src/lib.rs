@@ -31,6 +31,10 @@ pub use prost_types::Timestamp;
 pub use prost_types::{FileDescriptorProto, FileDescriptorSet};
 pub use raccoon::*;
 
+/// Every file of `proto/` with what it imports, as gRPC's server reflection tells it: an encoded
+/// [`FileDescriptorSet`].
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.binpb");
+
 #[rustfmt::skip]
 #[path = "generated/ringtail.bench.v1.rs"]
 mod fleet;

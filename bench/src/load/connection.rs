@@ -20,6 +20,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    host,
     message::{Answer, STATUS_SUCCESS, Shape},
     record::Recorder,
     wire::{ANSWER_BYTES_MAX, Heard, Protocol, Target},
@@ -213,6 +214,8 @@ impl Connection {
             match socket.read(&mut buffer[head..]) {
                 Ok(0) => self.lose("the server closed the connection"),
                 Ok(read) => {
+                    // The moment at which the answer was read, not at which the loop began its turn.
+                    desk.now = host::now();
                     let end = head + read;
                     let used = self.settle_all(&buffer[..end], desk);
                     self.carry.clear();

@@ -226,6 +226,7 @@ impl<'a> Worker<'a> {
 
     /// Deals out the batches of an open loop whose moments have come.
     fn deal(&mut self) -> io::Result<()> {
+        self.desk.now = host::now();
         let Some(mut pace) = self.pace.take().filter(|_| self.drain_until.is_none()) else {
             return Ok(());
         };
@@ -244,6 +245,8 @@ impl<'a> Worker<'a> {
         self.pace = Some(pace);
         for _ in 0..dealt.min(self.seats.len()) {
             if self.seats[first].connection.is_open() {
+                // Sending takes time, which is part of the next one's delay.
+                self.desk.now = host::now();
                 self.settle(first)?;
             }
             first = (first + 1) % self.seats.len();
