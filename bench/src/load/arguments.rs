@@ -128,7 +128,7 @@ pub(super) struct ContentArguments {
     /// Types are named after this, with a dash and a number.
     #[arg(long, default_value = "bench")]
     pub(super) type_prefix: String,
-    /// Number of the run, in every event and every identity; random when not given.
+    /// Number of the first round's run, in every event and every identity; random when not given.
     #[arg(long)]
     pub(super) run: Option<u64>,
 }

@@ -189,7 +189,7 @@ fn drive(
     named: &Named,
     round: u32,
 ) -> Result<(Outcome, Chapter), LoadError> {
-    let shape = shape(arguments);
+    let shape = shape(arguments, round);
     let target = Target::parse(&named.url)?;
     let record = arguments
         .is_recorded()
@@ -235,11 +235,14 @@ fn drive(
     Ok((run.outcome(tally), chapter))
 }
 
-fn shape(arguments: &Arguments) -> Shape {
+fn shape(arguments: &Arguments, round: u32) -> Shape {
     let content = &arguments.content;
     let prefix = &content.type_prefix;
     Shape {
-        run: content.run.unwrap_or_else(host::run_number),
+        // Every round is a run of its own: no two events are the same.
+        run: content.run.map_or_else(host::run_number, |run| {
+            run.wrapping_add(u64::from(round) - 1)
+        }),
         events: content.events,
         mix: arguments.mix(),
         types: (0..content.types)

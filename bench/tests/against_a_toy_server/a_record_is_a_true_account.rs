@@ -44,6 +44,27 @@ fn a_server_that_goes_away_may_keep_less_than_was_sent() {
 }
 
 #[test]
+fn rounds_of_one_record_are_different_runs() {
+    let toy = Toy::start(Fault::None);
+    let record = new_file("rounds");
+    let words = format!(
+        "load --url {} --connections 2 --events 3 --warmup 0 --seconds 60 --batches 5 --run 7 \
+         --rounds 3 --record {}",
+        toy.url,
+        record.display()
+    );
+    assert_eq!(bench(&words, "").status.code(), Some(0));
+    let words = format!("check --record {}", record.display());
+    let checked = bench(&words, &toy.cat());
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let account: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(
+        (&account["runs"], &account["stored"]),
+        (&3.into(), &30.into())
+    );
+}
+
+#[test]
 fn a_refused_batch_is_neither_missing_nor_invented() {
     let (loaded, checked, account) = round(Fault::Refuse(10), "refusing");
     assert_eq!((loaded, checked), (Some(1), Some(0)), "{account}");
