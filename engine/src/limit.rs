@@ -40,6 +40,15 @@ pub const FRAME_BYTES_MAX: usize = 16 << 20;
 pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
 pub const SEGMENT_BYTES_MIN: u64 = 32 << 20;
 pub const SEGMENT_BYTES_MAX: u64 = 4 << 30;
+/// Accepted losses that a journal tells one by one, and topics' offsets in them all together: they must fit
+/// an opening frame beside the checkpoint. The oldest are told no more, and still counted.
+pub const LOSSES_MAX: usize = 1_000;
+pub const LOST_RANGES_MAX: usize = 10_000;
+/// Damaged places of one volume that a start repairs from other copies; more of them are left to a rebuild.
+pub const REPAIRS_MAX: usize = 1024;
+/// Segments that a start compares with the right copy to bring one volume up to date, beside those that
+/// recovery has walked; a volume that is further behind is left to a rebuild.
+pub const SEGMENTS_BEHIND_MAX: usize = 4;
 
 // ---- a connection ----
 
@@ -152,6 +161,11 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 pub const ADMIN_RECORDS_DEFAULT: u32 = 100;
 pub const ADMIN_RECORDS_MAX: u32 = 10_000;
 
+/// A volume that is out of service is tried again after so long, and after up to so many times that.
+pub const VOLUME_RETRY_MS: u64 = 5_000;
+pub const VOLUME_RETRY_ROUNDS_MAX: u64 = 64;
+/// A volume that has not answered for so long while others have is taken out of service.
+pub const VOLUME_ANSWER_US_MAX: u64 = 30_000_000;
 /// How far a volume may be behind before it is taken out of service, in bytes of one journal.
 pub const LAG_BYTES_MIN: u64 = 16 << 20;
 pub const LAG_BYTES_MAX: u64 = 4 << 30;

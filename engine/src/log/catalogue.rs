@@ -6,7 +6,7 @@
 use super::disk::Disk;
 use super::format::StoreId;
 use super::journal::{AppendError, Committer, Journal, Preparer, Settings, StartError, Step};
-use super::recover::{Identity, RecoverError, recover};
+use super::recover::{Identity, RecoverError, Recovered, recover};
 use super::store::{CATALOGUE, CATALOGUE_JOURNAL, CATALOGUE_SEGMENT_BYTES};
 use super::{Flush, Origin};
 use crate::limit::FRAME_BYTES_MAX;
@@ -44,12 +44,17 @@ impl<D: Disk> Catalogue<D> {
         store: StoreId,
         clock: Rc<dyn Fn() -> Micros>,
     ) -> Result<(Self, Driver<D>, Vec<Named>), CatalogueError> {
-        let identity = Identity {
-            store,
-            journal: CATALOGUE_JOURNAL,
-            segment_bytes: CATALOGUE_SEGMENT_BYTES,
-        };
-        let mut recovered = recover(&disk, CATALOGUE, identity).await?;
+        let recovered = recover(&disk, CATALOGUE, identity(store)).await?;
+        Self::take_up(disk, store, recovered, clock).await
+    }
+
+    /// As [`Catalogue::open`], when it was recovered before.
+    pub async fn take_up(
+        disk: D,
+        store: StoreId,
+        mut recovered: Recovered<D::File>,
+        clock: Rc<dyn Fn() -> Micros>,
+    ) -> Result<(Self, Driver<D>, Vec<Named>), CatalogueError> {
         let names = std::mem::take(&mut recovered.names);
         let mut topics: Vec<Named> = names
             .into_iter()
@@ -86,6 +91,11 @@ impl<D: Disk> Catalogue<D> {
         self.journal.try_again();
     }
 
+    /// What it is written in.
+    pub fn journal(&self) -> &Journal<D> {
+        &self.journal
+    }
+
     /// Why no topic can be added, if none can.
     pub fn fault(&self) -> Option<Arc<str>> {
         self.journal.fault()
@@ -94,6 +104,15 @@ impl<D: Disk> Catalogue<D> {
     /// Ends the driver when all is written.
     pub fn stop(&self) {
         self.journal.stop();
+    }
+}
+
+/// Which journal the catalogue is.
+pub fn identity(store: StoreId) -> Identity {
+    Identity {
+        store,
+        journal: CATALOGUE_JOURNAL,
+        segment_bytes: CATALOGUE_SEGMENT_BYTES,
     }
 }
 

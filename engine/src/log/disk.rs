@@ -5,6 +5,31 @@
 use crate::rt::file::{Buffer, File, Frozen, Volume};
 use std::io;
 
+/// Who keeps copies of what a disk is given, as a journal records it in its chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keepers {
+    /// The numbers of their volumes, ascending.
+    pub members: Vec<u32>,
+    /// With fewer of them nothing is acknowledged.
+    pub volumes_min: u32,
+    /// Copies that an acknowledgement waits for; 0 for all.
+    pub durable_volumes: u32,
+    /// Why nothing is acknowledged now: they are too few.
+    pub shortage: Option<String>,
+}
+
+/// One volume alone.
+impl Default for Keepers {
+    fn default() -> Self {
+        Self {
+            members: vec![0],
+            volumes_min: 1,
+            durable_volumes: 0,
+            shortage: None,
+        }
+    }
+}
+
 pub trait Disk: Clone + 'static {
     type File: 'static;
     type Buffer: AsRef<[u8]> + AsMut<[u8]> + 'static;
@@ -15,6 +40,8 @@ pub trait Disk: Clone + 'static {
     fn buffer(&self, bytes: usize) -> Self::Buffer;
     /// The first `bytes` of `buffer`, to be written.
     fn freeze(&self, buffer: Self::Buffer, bytes: usize) -> Self::Frozen;
+    /// How many bytes those are.
+    fn frozen_bytes(frozen: &Self::Frozen) -> usize;
 
     /// Names of the entries of `folder`; an absent folder has none.
     fn list(&self, folder: &str) -> impl Future<Output = io::Result<Vec<String>>>;
@@ -72,6 +99,27 @@ pub trait Disk: Clone + 'static {
         self.read(file, position, bytes)
     }
 
+    /// Who keeps copies of what is written here.
+    fn keepers(&self) -> Keepers {
+        Keepers::default()
+    }
+
+    /// Grows whenever [`Disk::keepers`] changes.
+    fn shift(&self) -> u64 {
+        0
+    }
+
+    /// Resolves when [`Disk::shift`] is above `seen`.
+    fn shifted(&self, seen: u64) -> impl Future<Output = ()> {
+        debug_assert_eq!(seen, 0);
+        std::future::pending()
+    }
+
+    /// A record of the keepers as of this shift is durable on all of them, so that new ones may count.
+    fn confirm(&self, shift: u64) {
+        debug_assert_eq!(shift, 0);
+    }
+
     /// Makes every write to `file` that has resolved durable. An error is final for the volume.
     fn flush(&self, file: &Self::File) -> impl Future<Output = io::Result<()>>;
     fn close(&self, file: Self::File) -> impl Future<Output = io::Result<()>>;
@@ -89,6 +137,10 @@ impl Disk for Volume {
 
     fn freeze(&self, buffer: Buffer, bytes: usize) -> Frozen {
         buffer.freeze(bytes)
+    }
+
+    fn frozen_bytes(frozen: &Frozen) -> usize {
+        frozen.bytes()
     }
 
     async fn list(&self, folder: &str) -> io::Result<Vec<String>> {

@@ -12,16 +12,20 @@
 
 mod absorb;
 mod headers;
+mod salvage;
+
+pub use salvage::{Salvage, Wound, salvage};
 
 use super::disk::Disk;
 use super::format::footer::{Footer, Place};
 use super::format::frame::FrameHeader;
+use super::format::loss::Loss;
 use super::format::section::{Frame, Membership};
 use super::format::segment::{HEADER_BYTES, Opening};
 use super::format::{Defect, StoreId};
 use super::journal::{Extent, read_footer};
 use super::walk::{Window, find_frames};
-use crate::unit::{Epoch, JournalId, Life, Sequence, TopicId};
+use crate::unit::{Epoch, JournalId, Life, Offset, Sequence, TopicId};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -43,6 +47,10 @@ pub enum RecoverError {
         sequence: u64,
         proof: u64,
         defect: Defect,
+        /// Of the segment.
+        life: Life,
+        /// What the frame must say of the one before it.
+        chain: u64,
     },
     #[error(
         "segments are missing: {file} begins with frame {found}, the one before ends with {end}"
@@ -90,6 +98,21 @@ pub struct Walked<F> {
     pub defined: Vec<TopicId>,
 }
 
+impl<F> Walked<F> {
+    fn enter(segment: Found<F>, opening: Opening) -> Self {
+        Self {
+            opening,
+            end: HEADER_BYTES as u64,
+            last: None,
+            chain_out: opening.chain_in,
+            records: 0,
+            places: Vec::new(),
+            defined: Vec::new(),
+            segment,
+        }
+    }
+}
+
 /// A journal as it is after recovery.
 pub struct Recovered<F> {
     /// The epoch of the last frame; 0 when there is none.
@@ -105,6 +128,12 @@ pub struct Recovered<F> {
     pub extents: HashMap<TopicId, Extent>,
     pub names: HashMap<TopicId, String>,
     pub membership: Option<Membership>,
+    /// Everything that was ever lost and recorded, and what is to be recorded by the next frame.
+    pub losses: Vec<Loss>,
+    /// Where topics begin that have no extent: below it, offsets may have been in use that are lost.
+    pub floor: Offset,
+    /// The last segment that was walked has a damaged place: nothing may be written behind it.
+    pub closed: bool,
     pub life_max: Life,
     pub file_max: Option<u32>,
 }
@@ -245,16 +274,7 @@ impl<D: Disk> Recovery<'_, D> {
         expected: &mut Sequence,
     ) -> Result<Defect, RecoverError> {
         let opening = segment.opening.expect("a segment in use has an opening");
-        let mut walked = Walked {
-            opening,
-            end: HEADER_BYTES as u64,
-            last: None,
-            chain_out: opening.chain_in,
-            records: 0,
-            places: Vec::new(),
-            defined: Vec::new(),
-            segment,
-        };
+        let mut walked = Walked::enter(segment, opening);
         let file = walked.segment.file.clone();
         let mut window = Window::new(self.disk, &file, self.identity.segment_bytes);
         let defect = loop {
@@ -278,7 +298,7 @@ impl<D: Disk> Recovery<'_, D> {
             {
                 break Defect::Misplaced("frame");
             }
-            match absorb::absorb(&mut self.found, &frame, &mut walked) {
+            match absorb::absorb(&mut self.found, &frame, &mut walked, |_, _| true) {
                 Ok(()) => {}
                 Err(defect) => break defect,
             }
@@ -322,10 +342,34 @@ impl<D: Disk> Recovery<'_, D> {
         let Some(last) = self.found.walked.last() else {
             return Ok(());
         };
-        let behind = std::iter::once((&last.segment, last.end));
+        let proof = self
+            .find_proof(missing, (&last.segment, last.end), rest)
+            .await?;
+        proof.map_or(Ok(()), |proof| {
+            Err(RecoverError::Damaged {
+                file: last.segment.name.clone(),
+                position: last.end,
+                journal: self.identity.journal.0,
+                sequence: missing.get(),
+                proof: proof.sequence.get(),
+                defect,
+                life: last.segment.life,
+                chain: self.found.chain,
+            })
+        })
+    }
+
+    /// A frame behind this place of a segment, or in another one, that says that `missing` had been durable.
+    async fn find_proof(
+        &self,
+        missing: Sequence,
+        place: (&Found<D::File>, u64),
+        rest: &[Found<D::File>],
+    ) -> Result<Option<FrameHeader>, RecoverError> {
         let others = rest.iter().chain(&self.found.spare);
         let others = others.filter(|segment| Life(0) < segment.life);
-        for (segment, from) in behind.chain(others.map(|other| (other, HEADER_BYTES as u64))) {
+        let others = others.map(|other| (other, HEADER_BYTES as u64));
+        for (segment, from) in std::iter::once(place).chain(others) {
             let proves = |header: &FrameHeader| {
                 self.belongs(header, segment.life, header.position)
                     && self.found.epoch <= header.epoch
@@ -335,18 +379,11 @@ impl<D: Disk> Recovery<'_, D> {
             let size = self.identity.segment_bytes;
             let proof = find_frames(self.disk, &segment.file, from, size, proves).await;
             let proof = during(proof, || format!("read {}", segment.name))?;
-            if let Some(proof) = proof {
-                return Err(RecoverError::Damaged {
-                    file: last.segment.name.clone(),
-                    position: last.end,
-                    journal: self.identity.journal.0,
-                    sequence: missing.get(),
-                    proof: proof.sequence.get(),
-                    defect,
-                });
+            if proof.is_some() {
+                return Ok(proof);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A segment that was entered and holds no whole frame is not in use.

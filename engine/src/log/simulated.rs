@@ -229,6 +229,10 @@ impl Disk for SimulatedDisk {
         Rc::new(buffer)
     }
 
+    fn frozen_bytes(frozen: &Rc<Vec<u8>>) -> usize {
+        frozen.len()
+    }
+
     async fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         self.at_once(Operation::Read, |platter| Ok(platter.list(folder)))
             .await

@@ -1,5 +1,9 @@
 //! A store on its volumes: who it is, which journals it has, and where they lie.
 
+mod several;
+
+pub use several::{Opened, open_volumes};
+
 use super::disk::Disk;
 use super::format::superblock::Superblock;
 use super::format::{Defect, Features, StoreId};
@@ -35,6 +39,25 @@ pub enum StoreError {
          set log.segment_bytes to {found}"
     )]
     SegmentBytes { found: u64, wanted: u64 },
+    #[error("the volume {name}: {source}")]
+    Volume {
+        name: String,
+        source: Box<StoreError>,
+    },
+    #[error(
+        "the volumes {one} and {other} belong to different stores: take one of them out of log.volumes, or \
+         empty it so that it gets a copy"
+    )]
+    Strangers { one: String, other: String },
+    #[error(
+        "the volumes {one} and {other} both say that they are volume {volume} of the store: one is a copy made \
+         by hand; empty it so that it gets a number of its own"
+    )]
+    Twins {
+        one: String,
+        other: String,
+        volume: u32,
+    },
 }
 
 fn during<T>(result: io::Result<T>, deed: &'static str) -> Result<T, StoreError> {
@@ -67,38 +90,79 @@ async fn read_copies<D: Disk>(disk: &D) -> Result<Option<(Superblock, Vec<u64>)>
     Ok(Some((chosen, others.map(|(_, number)| number).collect())))
 }
 
-/// Opens the store on its volume, or makes one; afterwards it has at least `journals` journals.
+/// What a volume says of itself, and the numbers of the copies that do not say it.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    superblock: Option<Superblock>,
+    stale: Vec<u64>,
+}
+
+async fn know<D: Disk>(disk: &D) -> Result<Known, StoreError> {
+    Ok(match read_copies(disk).await? {
+        Some((found, stale)) => Known {
+            superblock: Some(found),
+            stale,
+        },
+        None => Known::default(),
+    })
+}
+
+/// Opens the store on its only volume, or makes one; afterwards it has at least `journals` journals.
 pub async fn open<D: Disk>(
     disk: &D,
     journals: u32,
     segment_bytes: u64,
     draw_id: impl FnOnce() -> u128,
 ) -> Result<Superblock, StoreError> {
-    let (found, stale) = match read_copies(disk).await? {
-        Some((found, stale)) => (Some(found), stale),
-        None => (None, Vec::new()),
-    };
-    let superblock = match found {
+    let known = know(disk).await?;
+    let superblock = match known.superblock {
         Some(found) if found.segment_bytes != segment_bytes => {
             let (found, wanted) = (found.segment_bytes, segment_bytes);
             return Err(StoreError::SegmentBytes { found, wanted });
         }
-        Some(found) if journals <= found.journals => found,
-        Some(found) => Superblock {
-            journals,
-            generation: found.generation + 1,
-            ..found
-        },
-        None => Superblock {
-            store: StoreId(draw_id()),
+        Some(found) => found.grown(journals, found.volumes),
+        None => Superblock::of_new_store(StoreId(draw_id()), 1, journals, segment_bytes),
+    };
+    establish(disk, known, &superblock).await?;
+    Ok(superblock)
+}
+
+impl Superblock {
+    /// The volume 0 of a store that begins.
+    fn of_new_store(store: StoreId, volumes: u32, journals: u32, segment_bytes: u64) -> Self {
+        Self {
+            store,
             volume: 0,
-            volumes: 1,
+            volumes,
             journals,
             segment_bytes,
             generation: 1,
             features: Features::default(),
-        },
-    };
+            journals_before: 0,
+        }
+    }
+
+    /// The same with at least so many journals and volumes.
+    fn grown(self, journals: u32, volumes: u32) -> Self {
+        let grown = Self {
+            journals: self.journals.max(journals),
+            volumes: self.volumes.max(volumes),
+            ..self
+        };
+        let generation = self.generation + u64::from(grown != self);
+        Self {
+            generation,
+            ..grown
+        }
+    }
+}
+
+/// Makes the volume what `superblock` says; both copies of it are good afterwards.
+async fn establish<D: Disk>(
+    disk: &D,
+    known: Known,
+    superblock: &Superblock,
+) -> Result<(), StoreError> {
     for journal in 0..superblock.journals {
         let folder = journal_folder(JournalId(journal));
         during(disk.make_folder(&folder).await, "make a journal's folder")?;
@@ -107,15 +171,17 @@ pub async fn open<D: Disk>(
         disk.make_folder(CATALOGUE).await,
         "make the catalogue's folder",
     )?;
-    if found == Some(superblock) {
-        write_superblock(disk, &superblock, false, stale).await?;
-    } else {
-        // The copy that counts is written last, so that one is whole at any moment.
-        let mut order: Vec<u64> = (0..2).collect();
-        order.sort_by_key(|copy| !stale.contains(copy));
-        write_superblock(disk, &superblock, found.is_none(), order).await?;
+    let Known {
+        superblock: found,
+        stale,
+    } = known;
+    if found == Some(*superblock) {
+        return write_superblock(disk, superblock, false, stale).await;
     }
-    Ok(superblock)
+    // The copy that counts is written last, so that one is whole at any moment.
+    let mut order: Vec<u64> = (0..2).collect();
+    order.sort_by_key(|copy| !stale.contains(copy));
+    write_superblock(disk, superblock, found.is_none(), order).await
 }
 
 /// Writes these copies, one after the other, each flushed before the next is touched.

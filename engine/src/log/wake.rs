@@ -34,6 +34,46 @@ impl Bell {
     }
 }
 
+/// Many tasks wait, each for something that it looks at itself.
+#[derive(Debug, Default)]
+pub struct Gong {
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Gong {
+    /// Lets everyone who waits look again.
+    pub fn ring(&self) {
+        let mut waiting = self.waiting.take();
+        for waker in waiting.drain(..) {
+            waker.wake();
+        }
+        // The memory is kept, unless somebody has begun to wait meanwhile.
+        let mut now = self.waiting.borrow_mut();
+        if now.is_empty() {
+            *now = waiting;
+        }
+    }
+
+    /// Has this task woken by the next ring.
+    pub fn register(&self, waker: &Waker) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+    }
+
+    /// Resolves when `holds` does; it is asked at once and after each ring.
+    pub fn until(&self, mut holds: impl FnMut() -> bool) -> impl Future<Output = ()> {
+        poll_fn(move |context| {
+            if holds() {
+                return Poll::Ready(());
+            }
+            self.register(context.waker());
+            Poll::Pending
+        })
+    }
+}
+
 /// Says once that something has come to its end, to the one who waits for it.
 #[derive(Debug, Default)]
 pub struct Receipt {

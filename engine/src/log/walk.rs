@@ -53,6 +53,13 @@ impl<'a, D: Disk> Window<'a, D> {
         Ok(self.from(position))
     }
 
+    /// So many bytes from `position` on, fewer only at the end of the file. At most a frame's.
+    pub async fn bytes(&mut self, position: u64, length: usize) -> io::Result<&[u8]> {
+        self.ensure(position, length as u64).await?;
+        let bytes = self.from(position);
+        Ok(&bytes[..length.min(bytes.len())])
+    }
+
     fn from(&self, position: u64) -> &[u8] {
         let bytes = self.bytes.as_ref().map_or(&[][..], |bytes| bytes.as_ref());
         usize::try_from(position - self.start)

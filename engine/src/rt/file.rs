@@ -14,6 +14,7 @@ use crate::limit::BLOCK_BYTES;
 use glommio::io::{DmaFile, OpenOptions, ReadResult};
 use rustix::fs::OFlags;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -102,6 +103,13 @@ impl Buffer {
             Memory::Own(buffer) => buffer,
             Memory::Read(result) => copy_of(&result),
         }
+    }
+}
+
+impl Frozen {
+    /// How many bytes are to be written.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -330,10 +338,18 @@ fn flush_path(folder: &Path) -> io::Result<()> {
 /// The kernel frees it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: std::fs::File,
+    file: std::fs::File,
 }
 
 impl Lock {
+    /// Whether this is the lock of the file that `path` names now; another may have been put in its place.
+    pub fn holds(&self, path: &Path) -> bool {
+        let (Ok(own), Ok(there)) = (self.file.metadata(), std::fs::metadata(path)) else {
+            return false;
+        };
+        (own.dev(), own.ino()) == (there.dev(), there.ino())
+    }
+
     /// Locks `path`, which is made if it is not there. `None` when another process holds it.
     /// Blocks for a moment.
     pub fn take(path: &Path) -> Result<Option<Self>, Error> {
@@ -343,7 +359,7 @@ impl Lock {
             .truncate(false)
             .open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
         }

@@ -28,7 +28,7 @@ impl SectionKind {
     pub const MEMBERSHIP: Self = Self(6);
     /// Set aside: how far a forwarder has come.
     pub const CURSOR: Self = Self(7);
-    /// Set aside: a loss that an operator has accepted.
+    /// What was lost and is recorded for ever: drawn in [`super::loss`].
     pub const LOSS: Self = Self(8);
     /// Set aside for what may come.
     pub const LEDGER: Self = Self(9);

@@ -43,6 +43,7 @@ pub mod checksum;
 pub mod cursor;
 pub mod footer;
 pub mod frame;
+pub mod loss;
 pub mod origin;
 pub mod section;
 pub mod segment;

@@ -8,11 +8,12 @@
 //! | 32 | 2  | version |
 //! | 34 | 2  | zero |
 //! | 36 | 4  | volume |
-//! | 40 | 4  | volumes V |
+//! | 40 | 4  | volumes V: numbers that were given out so far; none is given twice |
 //! | 44 | 4  | journals J |
 //! | 48 | 8  | segment bytes |
 //! | 56 | 8  | generation: one more at each rewriting |
 //! | 64 | 24 | feature bits |
+//! | 88 | 4  | journals before: how many journals there were when the volume joined the store |
 //!
 //! Two copies, one block each: the first is written and flushed before the second is touched, so one
 //! of them is always whole. The newer generation counts.
@@ -31,11 +32,15 @@ pub struct Superblock {
     pub store: StoreId,
     /// This volume's number in the store, from 0.
     pub volume: u32,
+    /// Numbers that were given to volumes of this store so far.
     pub volumes: u32,
     pub journals: u32,
     pub segment_bytes: u64,
     pub generation: u64,
     pub features: Features,
+    /// Journals below this number, and the catalogue when it is not 0, were there before the volume: one that
+    /// is empty here has not been copied yet. 0 for the volumes that the store was made with.
+    pub journals_before: u32,
 }
 
 impl Superblock {
@@ -54,6 +59,7 @@ impl Superblock {
         out.u64(self.segment_bytes);
         out.u64(self.generation);
         self.features.write(&mut out);
+        out.u32(self.journals_before);
         out.zero_until(BYTES);
         let checksum = checksum::crc64(&block[16..]);
         block[8..16].copy_from_slice(&checksum.to_le_bytes());
@@ -84,6 +90,7 @@ impl Superblock {
             segment_bytes: from.u64()?,
             generation: from.u64()?,
             features: Features::read(from)?,
+            journals_before: from.u32()?,
         };
         Some(match version {
             VERSION => superblock.features.check().map(|()| superblock),
@@ -126,6 +133,7 @@ mod tests {
                 compatible: 9,
                 ..Features::default()
             },
+            journals_before: 2,
         }
     }
 
@@ -135,6 +143,7 @@ mod tests {
         example().encode(&mut block);
         assert_eq!(Superblock::decode(&block), Ok(example()));
         assert_eq!(&block[40..44], &3u32.to_le_bytes());
+        assert_eq!(&block[88..92], &2u32.to_le_bytes());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::super::disk::Disk;
 use super::super::format::Features;
 use super::super::format::frame::{FrameHeader, HEADER_BYTES as FRAME_HEADER_BYTES};
 use super::super::format::segment::{HEADER_BYTES, Opening};
+use super::super::mirror::{is_too_few, unless_too_few};
 use super::super::wake::Receipt;
 use super::segment::{OpenSegment, SealedSegment};
 use super::staging::Contents;
@@ -74,7 +75,11 @@ impl<D: Disk> Committer<D> {
                 return step;
             }
             let bells = self.journal.bells.clone();
+            let (disk, shift) = self.journal.inner.borrow().seen();
+            // A volume that goes or comes is a reason to write, too.
+            let shifted = std::pin::pin!(disk.shifted(shift));
             let ring = std::pin::pin!(bells.commit.wait());
+            let ring = future::select(ring, shifted);
             let done = if self.writes.is_empty() {
                 ring.await;
                 None
@@ -99,6 +104,15 @@ impl<D: Disk> Committer<D> {
             let told = std::mem::replace(&mut self.told_failed, true);
             let step = (!told).then(|| Step::Failed(reason.clone()));
             self.journal.bells.prepare.ring();
+            self.journal.bells.members.ring();
+            return step;
+        }
+        let before = inner.seen().1;
+        let step = inner.look_at_keepers();
+        if inner.seen().1 != before {
+            self.journal.bells.members.ring();
+        }
+        if step.is_some() {
             return step;
         }
         while self.submit_next(inner) {}
@@ -115,7 +129,7 @@ impl<D: Disk> Committer<D> {
 
     /// Ends when nothing is left to be written, after a closing frame.
     fn end(&self, inner: &mut Inner<D>) -> Option<Step> {
-        let quiet = inner.in_flight.is_empty() && self.writes.is_empty();
+        let quiet = inner.in_flight.iter().all(|frame| frame.short) && self.writes.is_empty();
         if !(inner.staging.is_empty() && quiet) {
             return None;
         }
@@ -137,6 +151,7 @@ impl<D: Disk> Committer<D> {
         }
         inner.ended = true;
         self.journal.bells.prepare.ring();
+        self.journal.bells.members.ring();
         Some(Step::Stopped)
     }
 
@@ -216,6 +231,7 @@ impl<D: Disk> Committer<D> {
             contents.put(buffer.as_mut(), *kind, false, section);
         }
         inner.owes_closing = !frame.sections.is_empty();
+        inner.note_membership(&frame.sections);
         self.write(inner, buffer, contents, Waiting::System(frame.receipt));
     }
 
@@ -283,6 +299,7 @@ impl<D: Disk> Committer<D> {
             position,
             submitted: now,
             flush_us: None,
+            short: false,
         });
     }
 
@@ -320,14 +337,14 @@ impl<D: Disk> Committer<D> {
     /// Writes the footers of segments whose frames are all durable.
     fn seal_closed(&self, inner: &mut Inner<D>) {
         while let Some(closing) = inner.closing.front() {
-            if inner.durable < Some(closing.last) {
+            if inner.durable < Some(closing.last) || inner.durable <= inner.seal_after {
                 return;
             }
             let closing = inner
                 .closing
                 .pop_front()
                 .expect("it was looked at just now");
-            let (position, bytes) = closing.seal(&inner.settings);
+            let (position, bytes, index) = closing.seal(&inner.settings);
             let mut buffer = inner.disk.buffer(bytes.len());
             buffer.as_mut()[..bytes.len()].copy_from_slice(&bytes);
             let footer = inner.disk.freeze(buffer, bytes.len());
@@ -338,7 +355,9 @@ impl<D: Disk> Committer<D> {
             );
             let life = closing.life;
             self.writes.push(Box::pin(async move {
+                // Nothing is acknowledged by it, so that any number of volumes will do.
                 let result = write(&disk, &file, position, footer, flush).await;
+                let result = unless_too_few(result);
                 Done::Sealed { life, result }
             }));
             inner.sealed.push_back(SealedSegment {
@@ -346,7 +365,7 @@ impl<D: Disk> Committer<D> {
                 file: closing.file,
                 life: closing.life,
                 opening: closing.opening,
-                index: None,
+                index: Some(Rc::new(index)),
                 being_sealed: true,
             });
         }
@@ -355,6 +374,14 @@ impl<D: Disk> Committer<D> {
     fn complete(&self, done: Done) -> Option<Step> {
         let mut inner = self.journal.inner.borrow_mut();
         match done {
+            Done::Frame {
+                sequence,
+                result: Err(error),
+            } if is_too_few(&error) => {
+                inner.note_short(sequence);
+                self.journal.bells.members.ring();
+                None
+            }
             Done::Frame {
                 result: Err(error), ..
             }
@@ -370,6 +397,9 @@ impl<D: Disk> Committer<D> {
             } => {
                 let before = inner.durable_ticket;
                 inner.note_done(sequence);
+                if inner.note_kept() {
+                    self.journal.bells.members.ring();
+                }
                 (inner.durable_ticket != before)
                     .then_some(inner.durable_ticket)
                     .flatten()
@@ -378,6 +408,7 @@ impl<D: Disk> Committer<D> {
             Done::Sealed { life, .. } => {
                 for sealed in inner.sealed.iter_mut().filter(|sealed| sealed.life == life) {
                     sealed.being_sealed = false;
+                    sealed.index = None;
                 }
                 self.journal.bells.prepare.ring();
                 None

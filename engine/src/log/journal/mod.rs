@@ -8,8 +8,12 @@
 //! Full:    `append` answers `Full` and changes nothing.
 
 mod commit;
+mod examine;
+mod keeping;
 mod prepare;
 mod read;
+mod rebuild;
+mod scrub;
 mod segment;
 mod settle;
 mod staging;
@@ -22,6 +26,8 @@ mod tests;
 pub use commit::{Committer, Step};
 pub use prepare::Preparer;
 pub use read::{ReadError, ReadRecord};
+pub use rebuild::RebuildError;
+pub use scrub::{Pace, Scrubbed};
 pub use staging::{Request, RoutedEvent};
 pub use start::StartError;
 pub use topic::Extent;
@@ -29,10 +35,13 @@ pub use topic::Extent;
 use super::disk::Disk;
 use super::format::StoreId;
 use super::format::frame::SectionKind;
-use super::wake::{Bell, Receipt};
+use super::format::loss::Loss;
+use super::wake::{Bell, Gong, Receipt};
 use super::{Flush, Origin};
 use crate::limit::{BATCH_EVENTS_MAX, BLOCK_BYTES, FRAME_BYTES_MAX};
 use crate::unit::{Epoch, JournalId, Micros, Offset, Sequence, Ticket, TopicId, TopicIndex};
+use keeping::Keeping;
+use scrub::Scrubbing;
 pub(super) use segment::read_footer;
 use segment::{OpenSegment, Prepared, SealedSegment};
 use staging::Staging;
@@ -108,6 +117,8 @@ struct InFlight {
     position: u64,
     submitted: Micros,
     flush_us: Option<u64>,
+    /// It is on every volume in service, but they are too few for it to count as durable.
+    short: bool,
 }
 
 /// Sections that the log itself wants to commit.
@@ -123,7 +134,13 @@ struct Inner<D: Disk> {
     folder: String,
     clock: Rc<dyn Fn() -> Micros>,
     epoch: Epoch,
+    /// Everything that was ever lost, as the next opening frame says.
+    losses: Rc<Vec<Loss>>,
+    /// Footers are written when a frame after this one is durable: before, a loss in them may not be recorded.
+    seal_after: Option<Sequence>,
     topics: Topics,
+    keeping: Keeping,
+    scrubbing: Scrubbing,
 
     staging: Staging,
     /// The buffer of the open frame; `None` while nothing is staged.
@@ -172,6 +189,8 @@ pub struct Journal<D: Disk> {
 struct Bells {
     commit: Bell,
     prepare: Bell,
+    /// A membership record has reached its members, or a frame was refused.
+    members: Gong,
 }
 
 impl<D: Disk> Clone for Journal<D> {
@@ -327,6 +346,11 @@ impl<D: Disk> Journal<D> {
         }
     }
 
+    /// Everything that was ever lost and accepted, oldest first.
+    pub fn losses(&self) -> Rc<Vec<Loss>> {
+        self.inner.borrow().losses.clone()
+    }
+
     /// Why new events are refused, if they are.
     pub fn fault(&self) -> Option<Arc<str>> {
         self.inner.borrow().refusal()
@@ -363,6 +387,12 @@ impl<D: Disk> Journal<D> {
 
 impl<D: Disk> Inner<D> {
     fn refusal(&self) -> Option<Arc<str>> {
+        let shortage = || self.keeping.shortage.clone();
+        self.trouble().or_else(shortage)
+    }
+
+    /// Why not even the log's own sections can be written.
+    fn trouble(&self) -> Option<Arc<str>> {
         self.fault
             .clone()
             .or_else(|| self.full.clone().filter(|_| !self.can_go_on()))

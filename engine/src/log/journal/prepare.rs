@@ -10,6 +10,7 @@ use super::super::format::Features;
 use super::super::format::frame::SectionKind;
 use super::super::format::section::{self, CheckpointRow};
 use super::super::format::segment::{HEADER_BYTES, Kind, SegmentHeader};
+use super::super::mirror::unless_too_few;
 use super::super::recover::{Found, segment_name};
 use super::super::wake::Receipt;
 use super::commit::write;
@@ -203,7 +204,7 @@ impl<D: Disk> Preparer<D> {
         });
         let written = stream::iter(writes).buffer_unordered(FILLS_IN_FLIGHT);
         written.try_for_each(|()| future::ready(Ok(()))).await?;
-        disk.flush(file).await
+        unless_too_few(disk.flush(file).await)
     }
 
     fn header(&self, life: Life) -> SegmentHeader {
@@ -240,7 +241,7 @@ impl<D: Disk> Preparer<D> {
         } else {
             flush
         };
-        write(disk, &file, 0, disk.freeze(block, HEADER_BYTES), flush).await?;
+        unless_too_few(write(disk, &file, 0, disk.freeze(block, HEADER_BYTES), flush).await)?;
         Ok(Prepared { name, file, life })
     }
 
@@ -291,7 +292,8 @@ impl<D: Disk> Inner<D> {
         if retiring {
             return Work::Nothing;
         }
-        if !self.stopping && self.over_retention() {
+        let can_commit = !self.stopping && self.keeping.shortage.is_none();
+        if can_commit && self.over_retention() {
             return Work::Retire;
         }
         // What is staged at a stop needs one segment at most.

@@ -6,6 +6,7 @@
 use super::super::disk::Disk;
 use super::super::format::batch::Batch;
 use super::super::format::footer::{IndexTopic, Place};
+use super::super::format::loss;
 use super::super::format::section::Frame;
 use super::super::format::segment::HEADER_BYTES;
 use super::super::walk::{Window, read_whole};
@@ -30,6 +31,9 @@ pub enum ReadError {
     /// Ask again from `low` on.
     #[error("the records before offset {} are gone", low.0)]
     Gone { low: Offset },
+    /// Ask again from `next` on: what was before it is lost, and recorded as such.
+    #[error("the records before offset {} are lost", next.0)]
+    Lost { next: Offset },
     #[error("could not read the journal: {0}")]
     Disk(#[from] io::Error),
     /// Nothing damaged is served.
@@ -65,6 +69,13 @@ impl<D: Disk> Journal<D> {
             }
             let source = match self.find(topic, next).await? {
                 Some(source) => source,
+                None if self.after_losses(topic, next) != next => {
+                    if records.is_empty() {
+                        let next = self.after_losses(topic, next);
+                        return Err(ReadError::Lost { next });
+                    }
+                    break;
+                }
                 // Its segment may have been retired while the others' indexes were read.
                 None if next < self.extent(topic).low => continue,
                 None => return Err(ReadError::Damaged(next)),
@@ -93,6 +104,12 @@ impl<D: Disk> Journal<D> {
             next = source.place.next();
         }
         Ok(records)
+    }
+
+    /// The first offset from `offset` on that is not among the lost.
+    fn after_losses(&self, topic: TopicIndex, offset: Offset) -> Offset {
+        let inner = self.inner.borrow();
+        loss::after_losses(&inner.losses, inner.topics.id(topic), offset)
     }
 
     /// Where the batch lies that holds `offset`, which is in the readable range.
@@ -205,26 +222,37 @@ impl<D: Disk> Journal<D> {
         inner.sealed.iter().any(|sealed| sealed.life == life) || open.any(|open| open.life == life)
     }
 
-    /// The bytes of a batch; `None` when they are not what the index says, or its segment has gone to another
-    /// use while they were read.
+    /// The bytes of a batch, from the first copy that is right; `None` when none is, or its segment has gone to
+    /// another use while it was read.
     async fn fetch(&self, source: &Source<D::File>) -> io::Result<Option<Vec<u8>>> {
         let disk = self.inner.borrow().disk.clone();
         let place = &source.place;
         let start = place.position / BLOCK_BYTES * BLOCK_BYTES;
         let end = (place.position + u64::from(place.bytes)).next_multiple_of(BLOCK_BYTES);
-        let buffer = read_whole(&disk, &source.file, start, (end - start) as usize).await?;
+        let read = read_whole(&disk, &source.file, start, (end - start) as usize).await;
+        let batch = read
+            .as_ref()
+            .ok()
+            .and_then(|read| place.batch_in(start, read.as_ref()));
         if !self.holds(source.life) {
             return Ok(None);
         }
-        let skip = (place.position - start) as usize;
-        let bytes = buffer.as_ref().get(skip..skip + place.bytes as usize);
-        let expected = |bytes: &&[u8]| {
-            Batch::check(bytes).is_ok_and(|batch| {
-                let header = batch.header();
-                header.base_offset == place.base_offset && header.records == place.records
-            })
-        };
-        Ok(bytes.filter(expected).map(<[u8]>::to_vec))
+        if let Some(batch) = batch {
+            return Ok(Some(batch.to_vec()));
+        }
+        for copy in 0..disk.copies() {
+            let length = (end - start) as usize;
+            let other = disk.read_copy(copy, &source.file, start, length).await;
+            if !self.holds(source.life) {
+                return Ok(None);
+            }
+            let other = other.as_ref().ok();
+            if let Some(batch) = other.and_then(|other| place.batch_in(start, other.as_ref())) {
+                self.inner.borrow_mut().scrubbing.suspect(source.life);
+                return Ok(Some(batch.to_vec()));
+            }
+        }
+        read.map(|_| None)
     }
 
     /// The topics of the oldest sealed segment, each with the offset after its last record there.
@@ -257,6 +285,18 @@ impl<D: Disk> Journal<D> {
 
 /// Indexes of sealed segments that are kept in memory.
 const INDEXES_KEPT: usize = 32;
+
+impl Place {
+    /// The batch at this place in `bytes`, which begin at `start`; `None` when it is not what it should be.
+    fn batch_in<'a>(&self, start: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let skip = (self.position - start) as usize;
+        let bytes = bytes.get(skip..skip + self.bytes as usize)?;
+        let batch = Batch::check(bytes).ok()?;
+        let header = batch.header();
+        let same = header.base_offset == self.base_offset && header.records == self.records;
+        same.then_some(bytes)
+    }
+}
 
 fn place_of(places: &[Place], offset: Offset) -> Option<Place> {
     let after = places.partition_point(|place| place.base_offset <= offset);

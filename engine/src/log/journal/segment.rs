@@ -44,7 +44,7 @@ pub(super) struct SealedSegment<F> {
     pub(super) file: Rc<F>,
     pub(super) life: Life,
     pub(super) opening: Opening,
-    /// Its index, read when it is needed.
+    /// Its index, read when it is needed. It is there as long as the footer is not.
     pub(super) index: Option<Rc<Vec<IndexTopic>>>,
     /// Its footer is on its way to the disk.
     pub(super) being_sealed: bool,
@@ -91,8 +91,8 @@ impl<F> OpenSegment<F> {
         }
     }
 
-    /// Index and footer as they go to the end of the file: their position and bytes.
-    pub(super) fn seal(&self, settings: &Settings) -> (u64, Vec<u8>) {
+    /// Index and footer as they go to the end of the file: their position and bytes; and the index.
+    pub(super) fn seal(&self, settings: &Settings) -> (u64, Vec<u8>, Vec<IndexTopic>) {
         let mut topics: Vec<_> = self
             .index
             .iter()
@@ -123,7 +123,8 @@ impl<F> OpenSegment<F> {
         footer.encode(&mut block);
         bytes.splice(0..0, std::iter::repeat_n(0, padding));
         bytes.extend_from_slice(&block);
-        (settings.segment_bytes - bytes.len() as u64, bytes)
+        let position = settings.segment_bytes - bytes.len() as u64;
+        (position, bytes, topics)
     }
 }
 

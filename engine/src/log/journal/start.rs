@@ -2,13 +2,17 @@
 
 use super::super::disk::Disk;
 use super::super::format::frame::SectionKind;
-use super::super::format::section::{self, CheckpointRow, Membership};
+use super::super::format::loss::{self, Loss};
+use super::super::format::section::{self, CheckpointRow};
+use super::super::mirror::unless_too_few;
 use super::super::recover::{Found, Recovered, Walked};
 use super::super::wake::Receipt;
+use super::keeping::Keeping;
+use super::scrub::Scrubbing;
 use super::segment::{OpenSegment, Prepared, SealedSegment};
 use super::staging::Staging;
 use super::topic::Topics;
-use super::{Bells, Committer, Inner, Journal, Preparer, Settings, SystemFrame};
+use super::{Bells, Committer, Inner, Journal, Preparer, Settings};
 use crate::unit::{Epoch, Micros, Sequence, Ticket, TopicId};
 use futures_util::future::{self, Either};
 use std::cell::RefCell;
@@ -37,8 +41,15 @@ pub(super) fn definitions(topics: &[(TopicId, Arc<str>)]) -> Vec<u8> {
     out
 }
 
-/// What every segment opens with: a checkpoint of every topic that has had records, and the definition of
-/// every topic that is known.
+/// A section that says what was ever lost; most journals have none.
+fn loss_section(losses: &[Loss]) -> Option<(SectionKind, Vec<u8>)> {
+    let mut contents = Vec::new();
+    loss::write_losses(losses, &mut contents);
+    (!losses.is_empty()).then_some((SectionKind::LOSS, contents))
+}
+
+/// What every segment opens with: a checkpoint of every topic that has had records, the definition of every
+/// topic that is known, who keeps copies, and what was lost. So a walk that begins in any segment knows all of it.
 pub(super) fn opening_sections<D: Disk>(inner: &mut Inner<D>) -> Vec<(SectionKind, Vec<u8>)> {
     let mut rows = Vec::new();
     let mut names = Vec::new();
@@ -59,10 +70,13 @@ pub(super) fn opening_sections<D: Disk>(inner: &mut Inner<D>) -> Vec<(SectionKin
     rows.extend(inner.topics.unnamed_rows());
     let mut checkpoint = Vec::new();
     section::write_checkpoint(true, &rows, &mut checkpoint);
-    vec![
+    let mut sections = vec![
         (SectionKind::CHECKPOINT, checkpoint),
         (SectionKind::TOPICS, definitions(&names)),
-    ]
+    ];
+    sections.extend(inner.membership_section());
+    sections.extend(loss_section(&inner.losses));
+    sections
 }
 
 impl<D: Disk> Journal<D> {
@@ -78,17 +92,11 @@ impl<D: Disk> Journal<D> {
     ) -> Result<(Self, Committer<D>, Preparer<D>), StartError> {
         for walked in &recovered.walked {
             let flushed = disk.flush(&walked.segment.file).await;
-            flushed.map_err(|source| StartError::Disk {
+            unless_too_few(flushed).map_err(|source| StartError::Disk {
                 deed: "flush a segment",
                 source,
             })?;
         }
-        let volumes = Membership {
-            epoch: recovered.epoch.0 + 1,
-            volumes_min: 1,
-            durable_volumes: 0,
-            members: vec![0],
-        };
         let mut recovered = recovered;
         let (dropped, spare) = recovered
             .spare
@@ -111,28 +119,27 @@ impl<D: Disk> Journal<D> {
             })?;
         }
         preparer.prepare_first().await;
-        journal.write_epoch(&mut committer, &volumes).await?;
+        journal.write_epoch(&mut committer).await?;
         Ok((journal, committer, preparer))
     }
 
-    async fn write_epoch(
-        &self,
-        committer: &mut Committer<D>,
-        membership: &Membership,
-    ) -> Result<(), StartError> {
-        let mut contents = Vec::new();
-        section::write_membership(membership, &mut contents);
+    /// With too few volumes nothing is waited for: the frame goes to those that are there with the first step,
+    /// and reading begins.
+    async fn write_epoch(&self, committer: &mut Committer<D>) -> Result<(), StartError> {
         let receipt = Rc::new(Receipt::default());
         {
             let mut inner = self.inner.borrow_mut();
-            if let Some(reason) = inner.refusal() {
+            if let Some(reason) = inner.trouble() {
                 return Err(StartError::Refused(reason));
             }
-            let sections = vec![(SectionKind::MEMBERSHIP, contents)];
-            inner.system.push_back(SystemFrame {
-                sections,
-                receipt: Some(receipt.clone()),
-            });
+            let mut frame = inner.first_record();
+            frame.sections.extend(loss_section(&inner.losses));
+            let too_few = inner.keeping.shortage.is_some();
+            frame.receipt = (!too_few).then(|| receipt.clone());
+            inner.system.push_back(frame);
+            if too_few {
+                return Ok(());
+            }
         }
         let step = std::pin::pin!(committer.step());
         let durable = std::pin::pin!(receipt.wait());
@@ -157,8 +164,13 @@ impl<D: Disk> Inner<D> {
         let newest_ms = newest.max().unwrap_or_default();
         let mut topics = Topics::new(recovered.extents);
         topics.learn(table);
+        topics.begin_at(recovered.floor);
         let mut walked: VecDeque<_> = recovered.walked.into_iter().map(take_walked).collect();
-        let open = walked.pop_back();
+        let open = if recovered.closed {
+            None
+        } else {
+            walked.pop_back()
+        };
         if let Some((segment, defined)) = &open {
             topics.enter_segment(segment.life);
             topics.define_all(defined);
@@ -169,7 +181,11 @@ impl<D: Disk> Inner<D> {
             folder,
             clock,
             epoch: Epoch(recovered.epoch.0 + 1),
+            losses: Rc::new(recovered.losses),
+            seal_after: recovered.last,
             topics,
+            keeping: Keeping::new(recovered.membership),
+            scrubbing: Scrubbing::default(),
             staging: Staging::new(frame_bytes_max, newest_ms),
             buffer: None,
             staged_since: Micros(0),

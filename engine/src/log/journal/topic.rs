@@ -82,6 +82,14 @@ impl Topics {
         }
     }
 
+    /// Topics that have never had a record here, as far as is known, begin at `floor`: before it, offsets may
+    /// have been in use that are lost.
+    pub(super) fn begin_at(&mut self, floor: Offset) {
+        for row in self.rows.iter_mut().filter(|row| row.next == Offset(0)) {
+            (row.low, row.next, row.durable_next) = (floor, floor, floor);
+        }
+    }
+
     /// Topics that the journal has events of and no table names: the catalogue has lost them.
     pub(super) fn unnamed(&self) -> impl Iterator<Item = TopicId> + '_ {
         self.recovered.keys().copied()

@@ -5,6 +5,7 @@
 
 use super::super::disk::Disk as _;
 use super::super::format::footer::{self, FOOTER_BYTES, Footer, IndexTopic, Place};
+use super::super::format::loss::after_losses;
 use super::super::format::section::{CheckpointRow, Frame};
 use super::super::format::segment::HEADER_BYTES;
 use super::super::format::{Defect, checksum};
@@ -72,6 +73,7 @@ impl<'a> Audit<'a> {
         if let (Some((file, rows)), Some(extents)) = (first, extents) {
             for row in rows {
                 let low = extents.get(&row.topic).map_or(row.low, |extent| extent.low);
+                let low = after_losses(&self.chain.losses, row.topic, low);
                 if low < row.next {
                     let (id, low, next) = (id_text(row.topic), low.0, row.next.0);
                     let what = format!(
@@ -298,6 +300,12 @@ impl Visitor for Audit<'_> {
         self.segment.complete = false;
         self.fault(segment, position, what);
         Ok(())
+    }
+
+    fn lost(&mut self, _segment: &Segment, _position: u64) {
+        self.report.lost += 1;
+        self.complete = false;
+        self.segment.complete = false;
     }
 
     fn recycled(&mut self) {

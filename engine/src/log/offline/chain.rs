@@ -7,6 +7,7 @@
 use super::super::disk::Disk as _;
 use super::super::format::Defect;
 use super::super::format::frame::FrameHeader;
+use super::super::format::loss::{self, Loss};
 use super::super::format::section::Frame;
 use super::super::format::segment::{HEADER_BYTES, Opening, SegmentHeader};
 use super::super::recover::Identity;
@@ -59,6 +60,9 @@ pub(super) trait Visitor {
     /// The chain is broken at `position`. It goes on at the next frame or segment that can be found.
     fn damage(&mut self, segment: &Segment, position: u64, what: String) -> Result<(), Error>;
 
+    /// As `damage`, but the place is among the losses that are recorded.
+    fn lost(&mut self, _segment: &Segment, _position: u64) {}
+
     /// The segment went to another use while it was read: what it held is gone for good reasons.
     fn recycled(&mut self) {}
 }
@@ -72,6 +76,8 @@ pub(super) struct Chain {
     pub(super) segments: Vec<Segment>,
     /// What would follow the last frame, by recovery; `None` when recovery failed.
     pub(super) end: Option<Sequence>,
+    /// What is recorded as lost.
+    pub(super) losses: Vec<Loss>,
     /// Another process may recycle segments meanwhile.
     pub(super) running: bool,
 }
@@ -228,16 +234,30 @@ impl Chain {
             return Ok(ControlFlow::Break(later));
         }
         if let Some(header) = self.resume(segment, position, cursor, later)? {
-            visitor.damage(segment, position, tell(defect))?;
+            if self.is_lost(cursor.expected, header.sequence) {
+                visitor.lost(segment, position);
+            } else {
+                visitor.damage(segment, position, tell(defect))?;
+            }
             cursor.expected = header.sequence;
             cursor.chain = header.chain;
             return Ok(ControlFlow::Continue(header.position));
         }
-        if later.is_some() || self.end.is_some() {
+        let next = later.map(|later| self.segments[later].opening.first);
+        let next = next.or(self.end);
+        if next.is_some_and(|next| self.is_lost(cursor.expected, next)) {
+            visitor.lost(segment, position);
+        } else if next.is_some() {
             let what = self.what(defect, cursor, later);
             visitor.damage(segment, position, what)?;
         }
         Ok(ControlFlow::Break(later))
+    }
+
+    /// Whether the frames from `first` to before `next` are recorded as lost.
+    fn is_lost(&self, first: Sequence, next: Sequence) -> bool {
+        let last = Sequence::new(next.get() - 1).unwrap_or(first).max(first);
+        loss::covers(&self.losses, first, last)
     }
 
     /// The frame that is wanted here, if it is whole.

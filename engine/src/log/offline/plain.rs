@@ -147,6 +147,10 @@ impl Disk for PlainDisk {
         Rc::new(buffer)
     }
 
+    fn frozen_bytes(frozen: &Rc<Vec<u8>>) -> usize {
+        frozen.len()
+    }
+
     async fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         self.names(folder)
     }

@@ -34,6 +34,8 @@ pub(super) struct Report {
     pub(super) records: u64,
     /// Of frames, padding included.
     pub(super) bytes: u64,
+    /// Damaged places that are recorded as lost: nothing is amiss with them any more.
+    pub(super) lost: u64,
     damaged: u64,
     places: Vec<Place>,
 }

@@ -194,6 +194,7 @@ impl Volume {
                 identity,
                 segments,
                 end: None,
+                losses: Vec::new(),
                 running: self.running,
             },
             extents: HashMap::new(),
@@ -204,6 +205,7 @@ impl Volume {
             Ok(recovered) => {
                 let end = recovered.last.map_or(Sequence::FIRST, Sequence::next);
                 contents.chain.end = Some(end);
+                contents.chain.losses = recovered.losses;
                 contents.extents = recovered.extents;
                 contents.names = recovered.names;
             }

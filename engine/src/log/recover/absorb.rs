@@ -3,16 +3,18 @@
 use super::super::format::Defect;
 use super::super::format::footer::Place;
 use super::super::format::frame::SectionKind;
-use super::super::format::section::{self, Frame};
+use super::super::format::loss;
+use super::super::format::section::{self, BatchRow, Frame};
 use super::super::journal::Extent;
 use super::{Recovered, Walked};
-use crate::unit::Offset;
 
-/// Takes what a whole frame of the chain says.
+/// Takes what a frame of the chain says; of its batches, those that `keep` accepts. The offsets of the others
+/// have been in use all the same.
 pub(super) fn absorb<F>(
     found: &mut Recovered<F>,
     frame: &Frame<'_>,
     walked: &mut Walked<F>,
+    mut keep: impl FnMut(&BatchRow, &[u8]) -> bool,
 ) -> Result<(), Defect> {
     let payload_at = frame.payload_at();
     let mut at = walked.end + payload_at as u64;
@@ -21,18 +23,21 @@ pub(super) fn absorb<F>(
         if extent.next != row.base_offset {
             return Err(Defect::Malformed("order of offsets"));
         }
-        extent.next = Offset(row.base_offset.0 + u64::from(row.records));
+        extent.next = row.next();
         extent.newest_ms = row.newest_ms;
+        at += bytes.len() as u64;
+        if !keep(&row, bytes) {
+            continue;
+        }
         let place = Place {
             base_offset: row.base_offset,
-            position: at,
+            position: at - bytes.len() as u64,
             newest_ms: row.newest_ms,
             bytes: row.bytes,
             records: row.records,
         };
         walked.places.push((row.topic, place));
         walked.records += u64::from(row.records);
-        at += bytes.len() as u64;
     }
     for (topic, name) in frame.topics()? {
         walked.defined.push(topic);
@@ -49,6 +54,9 @@ pub(super) fn absorb<F>(
     }
     if let Some(contents) = frame.section(SectionKind::MEMBERSHIP) {
         found.membership = Some(section::read_membership(contents)?);
+    }
+    if let Some(contents) = frame.section(SectionKind::LOSS) {
+        found.losses = loss::read_losses(contents)?;
     }
     found.epoch = frame.header.epoch;
     found.last = Some(frame.header.sequence);

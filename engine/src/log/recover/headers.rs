@@ -8,7 +8,7 @@ use super::super::format::{Defect, StoreId};
 use super::super::walk::{Window, find_frames, read_whole};
 use super::{Found, Identity, RecoverError, Recovered, Recovery, during, segment_number};
 use crate::limit::BLOCK_BYTES;
-use crate::unit::{Epoch, JournalId, Life};
+use crate::unit::{Epoch, JournalId, Life, Offset};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -29,6 +29,9 @@ impl<'a, D: Disk> Recovery<'a, D> {
             extents: HashMap::new(),
             names: HashMap::new(),
             membership: None,
+            losses: Vec::new(),
+            floor: Offset(0),
+            closed: false,
             life_max: Life(0),
             file_max: None,
         };

@@ -1,5 +1,6 @@
 use super::super::simulated::{Behaviour, Executor, Halt, Random, SimulatedDisk};
 use super::*;
+use std::rc::Rc;
 
 const SEGMENT: u64 = 1 << 20;
 
@@ -89,4 +90,121 @@ fn an_unknown_feature_in_either_copy_stops_the_start() {
             StoreError::Superblock(Defect::UnknownFeature { bits: 512 })
         ));
     }
+}
+
+fn new_disks(count: u64) -> Vec<SimulatedDisk> {
+    (0..count)
+        .map(|seed| SimulatedDisk::new(seed, Behaviour::default()))
+        .collect()
+}
+
+fn open_all(
+    disks: &[(&str, &SimulatedDisk)],
+    seed: u64,
+) -> Result<Opened<SimulatedDisk>, StoreError> {
+    let places = disks
+        .iter()
+        .map(|(name, disk)| (Rc::from(*name), (*disk).clone()));
+    let opening = open_volumes(places.collect(), 2, SEGMENT, || u128::from(seed) + 1);
+    let opened = Executor::new(seed).wait(opening);
+    opened.expect("opening comes to its end")
+}
+
+fn numbers(opened: &Opened<SimulatedDisk>) -> Vec<u32> {
+    opened.members.iter().map(|member| member.volume).collect()
+}
+
+/// Every byte of every file.
+fn bytes_of(disk: &SimulatedDisk) -> Vec<(String, Option<Vec<u8>>)> {
+    let paths = disk.paths().into_iter();
+    paths
+        .map(|path| (path.clone(), disk.contents(&path)))
+        .collect()
+}
+
+#[test]
+fn a_volume_keeps_its_number_wherever_it_stands() {
+    let disks = new_disks(3);
+    let (a, b, c) = (&disks[0], &disks[1], &disks[2]);
+    let made = open_all(&[("a", a), ("b", b), ("c", c)], 1).unwrap();
+    assert_eq!(numbers(&made), [0, 1, 2]);
+    let again = open_all(&[("c", c), ("a", a), ("b", b)], 2).unwrap();
+    assert_eq!(numbers(&again), [2, 0, 1]);
+    assert_eq!(again.superblock.store, made.superblock.store);
+}
+
+#[test]
+fn a_fresh_volume_gets_a_number_that_none_ever_had() {
+    let disks = new_disks(5);
+    let (a, b, c, d) = (&disks[0], &disks[1], &disks[2], &disks[3]);
+    open_all(&[("a", a), ("b", b)], 1).unwrap();
+    let joined = open_all(&[("a", a), ("c", c)], 1).unwrap();
+    assert_eq!(numbers(&joined), [0, 2]);
+    // Its neighbour is gone, and with it nothing but that: the number is noted elsewhere too.
+    let after = open_all(&[("d", d), ("a", a)], 1).unwrap();
+    assert_eq!(numbers(&after), [3, 0]);
+    let before = |disk| {
+        let found = Executor::new(1).wait(read_superblock(disk));
+        found.unwrap().unwrap().unwrap().journals_before
+    };
+    assert_eq!((before(a), before(d)), (0, 2));
+}
+
+#[test]
+fn another_stores_volume_is_refused_by_name_and_not_written_to() {
+    let disks = new_disks(3);
+    open_all(&[("/mine", &disks[0])], 1).unwrap();
+    open_all(&[("/theirs", &disks[1])], 2).unwrap();
+    let before: Vec<_> = disks.iter().map(bytes_of).collect();
+    let all = [
+        ("/mine", &disks[0]),
+        ("/theirs", &disks[1]),
+        ("/new", &disks[2]),
+    ];
+    let error = open_all(&all, 3).err().expect("they are strangers");
+    assert!(matches!(error, StoreError::Strangers { .. }));
+    let text = error.to_string();
+    assert!(text.contains("/mine") && text.contains("/theirs"), "{text}");
+    assert_eq!(disks.iter().map(bytes_of).collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn other_segments_are_refused_by_name_and_not_written_to() {
+    let disks = new_disks(2);
+    let made = Executor::new(1).wait(open(&disks[0], 1, 2 * SEGMENT, || 9));
+    made.unwrap().unwrap();
+    let before: Vec<_> = disks.iter().map(bytes_of).collect();
+    let error = open_all(&[("/new", &disks[1]), ("/old", &disks[0])], 1)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("/old"), "{error}");
+    assert_eq!(disks.iter().map(bytes_of).collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn a_volume_copied_by_hand_is_refused_by_name() {
+    let disk = &new_disks(1)[0];
+    open_all(&[("/one", disk)], 1).unwrap();
+    let copy = disk.copy_after_crash(&mut Random::new(1));
+    let error = open_all(&[("/one", disk), ("/copy", &copy)], 1)
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, StoreError::Twins { volume: 0, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_volume_that_cannot_be_read_stops_a_new_store_and_no_other() {
+    use super::super::simulated::Operation;
+    let disks = new_disks(2);
+    let both = [("a", &disks[0]), ("b", &disks[1])];
+    disks[1].fail_after(Operation::Read, 0);
+    assert!(open_all(&both, 1).is_err());
+    open_all(&both, 1).unwrap();
+    disks[1].fail_after(Operation::Read, 0);
+    let opened = open_all(&both, 1).unwrap();
+    assert_eq!(numbers(&opened), [0]);
+    assert_eq!(&*opened.unusable[0].0, "b");
 }

@@ -5,8 +5,11 @@ mod crash;
 mod damage;
 mod full;
 mod reading;
+mod scrubbing;
 mod space;
+mod volumes;
 
+use super::super::disk::Disk;
 use super::super::format::StoreId;
 use super::super::format::origin::{Door, OriginRow};
 use super::super::recover::{Identity, RecoverError, Recovered, recover};
@@ -82,7 +85,7 @@ fn new_disk(seed: u64) -> SimulatedDisk {
     disk
 }
 
-async fn drive(mut committer: super::Committer<SimulatedDisk>, steps: Rc<RefCell<Vec<Step>>>) {
+async fn drive<D: Disk>(mut committer: super::Committer<D>, steps: Rc<RefCell<Vec<Step>>>) {
     loop {
         let step = committer.step().await;
         let ended = matches!(step, Step::Stopped | Step::Failed(_));
@@ -94,19 +97,12 @@ async fn drive(mut committer: super::Committer<SimulatedDisk>, steps: Rc<RefCell
 }
 
 /// Recovers and starts the journal; `Err` holds the reason as text.
-async fn take_up(
-    disk: SimulatedDisk,
+async fn take_up<D: Disk>(
+    disk: D,
     settings: Settings,
     topics: usize,
     clock: Rc<Cell<u64>>,
-) -> Result<
-    (
-        Journal<SimulatedDisk>,
-        super::Committer<SimulatedDisk>,
-        super::Preparer<SimulatedDisk>,
-    ),
-    String,
-> {
+) -> Result<(Journal<D>, super::Committer<D>, super::Preparer<D>), String> {
     let identity = Identity {
         store: settings.store,
         journal: settings.journal,
@@ -253,7 +249,7 @@ fn event(topic: u32, value: impl Into<Vec<u8>>) -> Event {
     (topic, value.into())
 }
 
-fn offer(journal: &Journal<SimulatedDisk>, events: &[Event]) -> Result<Ticket, AppendError> {
+fn offer<D: Disk>(journal: &Journal<D>, events: &[Event]) -> Result<Ticket, AppendError> {
     let mut source = Vec::new();
     let mut routed = Vec::new();
     for (topic, value) in events {
@@ -281,7 +277,7 @@ fn offer(journal: &Journal<SimulatedDisk>, events: &[Event]) -> Result<Ticket, A
     journal.append(Micros(1_600_000_000_000_000), &request)
 }
 
-async fn append(journal: &Journal<SimulatedDisk>, events: &[Event]) -> Result<Ticket, AppendError> {
+async fn append<D: Disk>(journal: &Journal<D>, events: &[Event]) -> Result<Ticket, AppendError> {
     loop {
         match offer(journal, events) {
             Err(AppendError::Full) => pause(1).await,

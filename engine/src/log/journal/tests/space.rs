@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limit::BLOCK_BYTES;
+use crate::unit::Sequence;
 
 fn with_retention() -> Settings {
     Settings {
@@ -37,6 +38,24 @@ fn a_full_segment_is_sealed_and_the_next_goes_on() {
         1,
         "the others have footers"
     );
+}
+
+#[test]
+fn the_membership_is_known_wherever_the_walk_begins() {
+    let mut world = World::new(1);
+    fill(&mut world, 0, 60);
+    world.settle();
+    let found = look(
+        &world.disk.copy_after_crash(&mut Random::new(1)),
+        &settings(),
+    )
+    .unwrap();
+    let walked = found.walked.first().expect("something is walked");
+    assert!(
+        Sequence::FIRST < walked.opening.first,
+        "the epoch's own frame lies before the walk"
+    );
+    assert_eq!(found.membership.map(|known| known.members), Some(vec![0]));
 }
 
 /// Finds the sealed segments' files, oldest first.

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod damage;
+mod loss;
 mod reading;
 mod running;
 
@@ -76,14 +77,8 @@ fn open_store(volume: &Path, journals: u32) -> (PlainDisk, StoreId) {
     (disk, opened.unwrap().store)
 }
 
-fn start(
-    disk: &PlainDisk,
-    folder: &str,
-    identity: Identity,
-    retention_bytes: Option<u64>,
-    table: Vec<(TopicId, Arc<str>)>,
-) -> Work {
-    let settings = Settings {
+fn settings(identity: Identity, retention_bytes: Option<u64>) -> Settings {
+    Settings {
         store: identity.store,
         journal: identity.journal,
         segment_bytes: identity.segment_bytes,
@@ -95,7 +90,17 @@ fn start(
         frame_bytes_max: 64 << 10,
         frames_in_flight: 2,
         flush: Flush::Never,
-    };
+    }
+}
+
+fn start(
+    disk: &PlainDisk,
+    folder: &str,
+    identity: Identity,
+    retention_bytes: Option<u64>,
+    table: Vec<(TopicId, Arc<str>)>,
+) -> Work {
+    let settings = settings(identity, retention_bytes);
     let time = Cell::new(1_700_000_000_000_000);
     let clock = Rc::new(move || Micros(time.replace(time.get() + 1_000)));
     let recovered = block_on(recover::recover(disk, folder, identity)).unwrap();

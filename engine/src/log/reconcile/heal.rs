@@ -1,0 +1,261 @@
+//! Repair of what is damaged on one volume and whole on another.
+//!
+//! Always:  only a frame is taken that is whole, stands at the same place of the same life of the same file,
+//!          continues the damaged copy's chain, and is continued by what follows it there.
+
+use super::super::disk::Disk;
+use super::super::format::Features;
+use super::super::format::frame::FrameHeader;
+use super::super::format::section::Frame;
+use super::super::format::segment::{HEADER_BYTES, Kind, Opening, SegmentHeader};
+use super::super::mirror::Member;
+use super::super::recover::{RecoverError, recover};
+use super::super::walk::{Window, find_frames, read_whole};
+use super::{Copy, Permissions, Place};
+use crate::limit::{BLOCK_BYTES, REPAIRS_MAX};
+use crate::unit::{Life, Sequence};
+use std::cmp::Reverse;
+use std::io;
+
+/// Repairs every copy as far as the others allow, and recovers it anew.
+pub(super) async fn heal_all<D: Disk>(
+    copies: &mut [Copy<D>],
+    place: Place<'_>,
+    permissions: &Permissions,
+    notes: &mut Vec<String>,
+) {
+    for index in 0..copies.len() {
+        if permissions.without.contains(&copies[index].volume()) {
+            continue;
+        }
+        for _ in 0..REPAIRS_MAX {
+            let Some(note) = heal(copies, index, place, permissions).await else {
+                break;
+            };
+            notes.push(note);
+            let disk = copies[index].member.disk.clone();
+            copies[index].found = recover(&disk, place.folder, place.identity).await;
+        }
+    }
+}
+
+/// Repairs the first damaged place of one copy; says what was done. A disk that fails repairs nothing.
+async fn heal<D: Disk>(
+    copies: &[Copy<D>],
+    index: usize,
+    place: Place<'_>,
+    permissions: &Permissions,
+) -> Option<String> {
+    let damaged = &copies[index];
+    let error = damaged.found.as_ref().err()?;
+    let mut donors: Vec<&Copy<D>> = copies
+        .iter()
+        .filter(|copy| copy.volume() != damaged.volume())
+        .filter(|copy| !permissions.without.contains(&copy.volume()))
+        .collect();
+    donors.sort_by_key(|copy| Reverse(copy.reach()));
+    for donor in donors {
+        let healed = heal_from(&damaged.member, error, &donor.member, place).await;
+        if let Ok(Some(what)) = healed {
+            let (name, from) = (&damaged.member.name, &donor.member.name);
+            return Some(format!("{name}: {what} was repaired from {from}"));
+        }
+    }
+    let RecoverError::Header { file, .. } = error else {
+        return None;
+    };
+    let healed = head_from_frames(&damaged.member.disk, file, place).await;
+    let name = &damaged.member.name;
+    healed
+        .ok()?
+        .then(|| format!("{name}: the header of {file} was written anew from its first frame"))
+}
+
+async fn heal_from<D: Disk>(
+    damaged: &Member<D>,
+    error: &RecoverError,
+    donor: &Member<D>,
+    place: Place<'_>,
+) -> io::Result<Option<String>> {
+    match error {
+        RecoverError::Damaged {
+            file,
+            position,
+            sequence,
+            life,
+            chain,
+            ..
+        } => {
+            let wanted = Wanted {
+                file,
+                position: *position,
+                sequence: *sequence,
+                life: *life,
+                chain: *chain,
+            };
+            let frames = copy_frames(damaged, donor, wanted, place).await?;
+            let what = format!("{file} from byte {position} on ({frames} frames)");
+            Ok((0 < frames).then_some(what))
+        }
+        RecoverError::Header { file, .. } => {
+            let copied = copy_header(damaged, donor, file, place).await?;
+            Ok(copied.then(|| format!("the header of {file}")))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The frame that is damaged.
+struct Wanted<'a> {
+    file: &'a str,
+    position: u64,
+    sequence: u64,
+    life: Life,
+    chain: u64,
+}
+
+fn belongs(place: Place<'_>, header: &FrameHeader, life: Life, position: u64) -> bool {
+    let identity = place.identity;
+    header.store == identity.store
+        && header.journal == identity.journal
+        && header.life == life
+        && header.position == position
+}
+
+/// Copies the frame and those behind it that are damaged too; gives how many.
+async fn copy_frames<D: Disk>(
+    damaged: &Member<D>,
+    donor: &Member<D>,
+    wanted: Wanted<'_>,
+    place: Place<'_>,
+) -> io::Result<u64> {
+    let from = donor.disk.open(wanted.file).await?;
+    let to = damaged.disk.open(wanted.file).await?;
+    let size = place.identity.segment_bytes;
+    let (mut source, mut target) = (
+        Window::new(&donor.disk, &from, size),
+        Window::new(&damaged.disk, &to, size),
+    );
+    let (mut position, mut chain) = (wanted.position, wanted.chain);
+    let mut sequence = Sequence::new(wanted.sequence);
+    let mut copied = 0;
+    while let Some(expected) = sequence {
+        let good = |bytes: &[u8]| {
+            let frame = Frame::check(bytes).ok()?;
+            let header = &frame.header;
+            let follows = belongs(place, header, wanted.life, position)
+                && header.sequence == expected
+                && header.chain == chain;
+            follows.then(|| (header.padded_bytes(), frame.chain_value))
+        };
+        let bytes = source.frame(position).await?;
+        let Some((length, chain_value)) = good(bytes) else {
+            break;
+        };
+        let bytes = bytes[..length].to_vec();
+        if good(target.frame(position).await?).is_some() {
+            break;
+        }
+        let after = target.frame(position + length as u64).await?;
+        if let Ok((next, _)) = FrameHeader::decode(after)
+            && belongs(place, &next, wanted.life, position + length as u64)
+            && next.sequence == expected.next()
+            && next.chain != chain_value
+        {
+            break;
+        }
+        put(&damaged.disk, &to, position, &bytes).await?;
+        copied += 1;
+        position += length as u64;
+        chain = chain_value;
+        sequence = Some(expected.next());
+    }
+    Ok(copied)
+}
+
+/// Copies the header of a segment when the frames behind the damaged one are of the same life.
+async fn copy_header<D: Disk>(
+    damaged: &Member<D>,
+    donor: &Member<D>,
+    name: &str,
+    place: Place<'_>,
+) -> io::Result<bool> {
+    let from = donor.disk.open(name).await?;
+    let block = read_whole(&donor.disk, &from, 0, HEADER_BYTES).await?;
+    let Ok(header) = SegmentHeader::decode(&block.as_ref()[..HEADER_BYTES]) else {
+        return Ok(false);
+    };
+    let identity = place.identity;
+    if (header.store, header.journal) != (identity.store, identity.journal)
+        || header.opening.is_none()
+    {
+        return Ok(false);
+    }
+    let to = damaged.disk.open(name).await?;
+    if newest_life(&damaged.disk, &to, place).await? != Some(header.life) {
+        return Ok(false);
+    }
+    let block = block.as_ref()[..HEADER_BYTES].to_vec();
+    put(&damaged.disk, &to, 0, &block).await?;
+    Ok(true)
+}
+
+/// The youngest use that left a frame in the file.
+async fn newest_life<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    place: Place<'_>,
+) -> io::Result<Option<Life>> {
+    let size = place.identity.segment_bytes;
+    let (mut newest, mut from) = (None, HEADER_BYTES as u64);
+    let ours = |header: &FrameHeader| belongs(place, header, header.life, header.position);
+    while let Some(header) = find_frames(disk, file, from, size, ours).await? {
+        newest = newest.max(Some(header.life));
+        from = header.position + BLOCK_BYTES;
+    }
+    Ok(newest)
+}
+
+/// A segment's first frame says all that its header says.
+async fn head_from_frames<D: Disk>(disk: &D, name: &str, place: Place<'_>) -> io::Result<bool> {
+    let file = disk.open(name).await?;
+    let newest = newest_life(disk, &file, place).await?;
+    let mut window = Window::new(disk, &file, place.identity.segment_bytes);
+    let at = HEADER_BYTES as u64;
+    let first = match Frame::check(window.frame(at).await?) {
+        Ok(frame) => frame.header,
+        Err(_) => return Ok(false),
+    };
+    if newest != Some(first.life) || !belongs(place, &first, first.life, at) {
+        return Ok(false);
+    }
+    let header = SegmentHeader {
+        kind: Kind::Journal,
+        store: first.store,
+        journal: first.journal,
+        life: first.life,
+        segment_bytes: place.identity.segment_bytes,
+        opening: Some(Opening {
+            first: first.sequence,
+            chain_in: first.chain,
+        }),
+        features: Features::default(),
+    };
+    let mut block = [0; HEADER_BYTES];
+    header.encode(&mut block);
+    put(disk, &file, 0, &block).await?;
+    Ok(true)
+}
+
+/// Writes and makes durable. Whole blocks.
+pub(super) async fn put<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    position: u64,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let mut buffer = disk.buffer(bytes.len());
+    buffer.as_mut()[..bytes.len()].copy_from_slice(bytes);
+    let frozen = disk.freeze(buffer, bytes.len());
+    disk.write_durable(file, position, frozen).await
+}
