@@ -7,21 +7,22 @@
 use super::config::Settings;
 use super::exit::Exit;
 use super::fleet::{Fleet, Stage};
+use super::house::{self, Allowances, Folder};
 use super::metrics::statsd;
 use super::place::{self, Plan};
 use super::shutdown::{self, Cause};
-use super::{admin, catalogue};
+use super::{admin, catalogue, returning};
 use crate::limit;
 use crate::log::format::superblock::Superblock;
-use crate::log::store::{self, StoreError};
+use crate::log::store::StoreError;
 use crate::route::Table;
 use crate::rt::executor::{self, Handle, spawn_local};
-use crate::rt::file::{Lock, Volume};
 use crate::rt::mailbox::mailbox;
 use crate::rt::stream::{self, Listener, any_address};
 use crate::rt::wake::Signals;
 use crate::rt::{self, host};
 use crate::shard::mail::Order;
+use crate::shard::volumes::Volumes;
 use crate::shard::{self, Start};
 use crate::unit::{JournalId, ShardId};
 use catalogue::Keeper;
@@ -43,10 +44,12 @@ pub(super) enum Error {
     /// Stop the other process, or use another folder.
     #[error("the store in {0} is in use by another process: stop that one, or set log.volumes")]
     Locked(PathBuf),
+    #[error("log.volumes names no folder")]
+    NoVolume,
     #[error("the store in {folder}: {source}")]
     Store { folder: PathBuf, source: StoreError },
     #[error(transparent)]
-    Catalogue(#[from] crate::log::catalogue::CatalogueError),
+    Catalogue(#[from] catalogue::Error),
     #[error("signals cannot be heard: {0}")]
     Signals(std::io::Error),
 }
@@ -71,12 +74,12 @@ impl Error {
 }
 
 /// Runs until a signal, or a failure, ends it. `notices` are said once.
-pub(super) fn serve(settings: &Settings, notices: &[String]) -> Exit {
+pub(super) fn serve(settings: &Settings, notices: &[String], allowances: &Allowances) -> Exit {
     say_on_standard_error(settings.level);
     for notice in notices {
         tracing::warn!("{notice}");
     }
-    let exit = check_and_run(settings);
+    let exit = check_and_run(settings, allowances);
     exit.unwrap_or_else(|error| error.exit().because(&error))
 }
 
@@ -89,7 +92,7 @@ fn say_on_standard_error(level: tracing::Level) {
         .init();
 }
 
-fn check_and_run(settings: &Settings) -> Result<Exit, Error> {
+fn check_and_run(settings: &Settings, allowances: &Allowances) -> Result<Exit, Error> {
     host::check_rings()?;
     let plan = place::plan(&settings.shards, settings.control_cpu, host::allowed_cpus())?;
     raise_limits(plan.shards.len())?;
@@ -97,9 +100,9 @@ fn check_and_run(settings: &Settings) -> Result<Exit, Error> {
     for port in ports.into_iter().chain(settings.shard.net.grpc_port) {
         stream::probe_patiently(any_address(port))?;
     }
-    let _lock = lock(volume(settings))?;
+    let folders = house::lock_all(&settings.shard.log.volumes, allowances)?;
     let control = executor::Plan::control(plan.control);
-    executor::block_on(&control, run(settings, plan))?
+    executor::block_on(&control, run(settings, folders, allowances, plan))?
 }
 
 fn raise_limits(shards: usize) -> Result<(), Error> {
@@ -114,38 +117,38 @@ fn raise_limits(shards: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn lock(root: PathBuf) -> Result<Lock, Error> {
-    let made = std::fs::create_dir_all(&root);
-    made.map_err(|source| rt::Error::Volume {
-        folder: root.clone(),
-        what: "making the folder",
-        source,
-    })?;
-    let lock = Lock::take(&root.join(store::LOCK))?;
-    lock.ok_or(Error::Locked(root))
-}
-
-/// The one volume that is served; the configuration holds one at least.
-fn volume(settings: &Settings) -> PathBuf {
-    settings.shard.log.volumes[0].clone()
-}
-
 /// The control core's life.
-async fn run(settings: &Settings, plan: Plan) -> Result<Exit, Error> {
+async fn run(
+    settings: &Settings,
+    folders: Vec<Folder>,
+    allowances: &Allowances,
+    plan: Plan,
+) -> Result<Exit, Error> {
     let mut signals = Signals::listen().map_err(Error::Signals)?;
-    let house = House::open(settings, plan.shards.len() as u32).await?;
+    // They hold the locks, for as long as this runs.
+    let folders = Rc::new(folders);
+    let house = House::open(settings, &folders, allowances, plan.shards.len() as u32).await?;
     let fleet = Fleet::new(plan.shards.len(), Arc::clone(&house.table));
     let listener = Listener::bind(any_address(settings.admin_port))?;
     let _admin = admin::serve(listener, Rc::clone(&fleet), settings);
+    let keeper = Rc::clone(&house.keeper);
     let statsd = settings.statsd.clone();
     let statsd = statsd.map(|to| Rc::new(statsd::Sender::new(Rc::clone(&fleet), to)));
     let _sending = statsd.clone().map(|sender| spawn_local(sender.run()));
-    let keeper = Rc::new(house.keeper);
     let _topics = spawn_local(Rc::clone(&keeper).serve(Rc::clone(&fleet)));
     let mut shards = Vec::new();
     for (index, cpu) in (0..).map(ShardId).zip(&plan.shards) {
-        shards.push(start_shard(settings, &house.store, &fleet, index, *cpu).await?);
+        shards.push(start_shard(settings, &house, &fleet, index, *cpu).await?);
     }
+    keeper.background.start(|rest| {
+        returning::serve(
+            settings.clone(),
+            Rc::clone(&folders),
+            Rc::clone(&fleet),
+            Rc::clone(&keeper),
+            rest,
+        )
+    });
     let started = shutdown::unless_signalled(&mut signals, open_doors(&fleet)).await;
     let cause = match started {
         Some(Ok(())) => {
@@ -203,28 +206,27 @@ fn tell_shards(settings: &Settings, plan: &Plan, fleet: &Fleet) {
 /// What the control core has of the store.
 struct House {
     store: Superblock,
-    keeper: Keeper,
+    volumes: Volumes,
+    keeper: Rc<Keeper>,
     table: Arc<Table>,
 }
 
 impl House {
-    /// Prepares the volume, opens or makes the store with a journal for each shard at least, and
-    /// reads its topics.
-    async fn open(settings: &Settings, shards: u32) -> Result<Self, Error> {
-        let shard = &settings.shard;
-        let root = volume(settings);
-        let volume = shard::volume_settings(&shard.log, shard.allow_any_filesystem);
-        let disk = Volume::prepare(&root, volume).await?;
-        let segment_bytes = shard.log.segment_bytes;
-        let opened = store::open(&disk, shards, segment_bytes, super::topics::random).await;
-        let superblock = opened.map_err(|source| Error::Store {
-            folder: root,
-            source,
-        })?;
-        let (keeper, table) = Keeper::open(disk, superblock.store, &shard.route).await?;
+    /// Opens the store on its volumes, and reads its topics.
+    async fn open(
+        settings: &Settings,
+        folders: &[Folder],
+        allowances: &Allowances,
+        shards: u32,
+    ) -> Result<Self, Error> {
+        let house::Store { opened, volumes } =
+            house::open(settings, folders, allowances, shards).await?;
+        let store = opened.superblock;
+        let (keeper, table) = Keeper::open(store.store, &settings.shard, &volumes).await?;
         Ok(Self {
-            store: superblock,
-            keeper,
+            store,
+            volumes,
+            keeper: Rc::new(keeper),
             table: Arc::new(table),
         })
     }
@@ -233,7 +235,7 @@ impl House {
 /// Starts one shard on its CPU and connects its mailboxes.
 async fn start_shard(
     settings: &Settings,
-    store: &Superblock,
+    house: &House,
     fleet: &Rc<Fleet>,
     shard: ShardId,
     cpu: usize,
@@ -244,9 +246,10 @@ async fn start_shard(
         shard,
         cpu: Some(cpu),
         settings: settings.shard.clone(),
-        store: store.store,
-        journals: journals_of(shard, fleet.len(), store.journals),
-        journals_in_store: store.journals,
+        store: house.store.store,
+        volumes: house.volumes.clone(),
+        journals: journals_of(shard, fleet.len(), house.store.journals),
+        journals_in_store: house.store.journals,
         table: fleet.table(),
         orders,
         reports,
@@ -288,17 +291,5 @@ mod tests {
             address: any_address(1),
         };
         assert_eq!(Error::from(taken).exit(), Exit::Failed);
-    }
-
-    #[test]
-    fn a_second_start_on_a_store_is_refused() {
-        let root = std::env::temp_dir().join(format!("ringtail-lock-{}", std::process::id()));
-        let held = lock(root.clone()).unwrap();
-        // The kernel's lock belongs to the open file, so one process can try twice.
-        let refused = lock(root.clone()).unwrap_err();
-        assert!(matches!(refused, Error::Locked(_)));
-        assert_eq!(refused.exit(), Exit::Failed);
-        drop(held);
-        std::fs::remove_dir_all(root).unwrap();
     }
 }

@@ -8,16 +8,21 @@
 use super::fleet::Fleet;
 use super::topics;
 use crate::limit;
-use crate::log::catalogue::{Catalogue, CatalogueError, Driver};
+use crate::log::catalogue::{Catalogue, CatalogueError, Driver, identity};
 use crate::log::format::StoreId;
-use crate::log::report::{ScrubCounts, VolumeReport, VolumeState};
-use crate::log::store::CATALOGUE_JOURNAL;
-use crate::route::{Settings, Table, Topic};
+use crate::log::mirror::Member;
+use crate::log::reconcile::{ReconcileError, reconcile};
+use crate::log::report::VolumeReport;
+use crate::log::store::{CATALOGUE, CATALOGUE_JOURNAL};
+use crate::route::{Table, Topic};
 use crate::rt::executor::{Task, spawn_local};
 use crate::rt::file::Volume;
 use crate::rt::timer::{self, Interval};
+use crate::shard;
+use crate::shard::background::Background;
 use crate::shard::clock::{Clock, MachineClock};
 use crate::shard::mail::Order;
+use crate::shard::volumes::{self, Disk, LastScrub, Volumes};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,35 +37,72 @@ const TICKS_TO_TELL: u32 = 5;
 /// How long the last write of the catalogue may take at the end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
+/// Why there is no catalogue.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("the catalogue of topics: {0}")]
+    Volumes(#[from] ReconcileError),
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+}
+
 /// The catalogue with what drives it.
 pub(super) struct Keeper {
-    catalogue: Catalogue<Volume>,
-    folder: String,
+    catalogue: Catalogue<Disk>,
+    mirror: Disk,
+    /// Folders that cannot be used, with the reason.
+    unusable: Vec<(String, String)>,
+    settings: shard::Settings,
+    /// Filling and scrubbing volumes, here and elsewhere in the control core.
+    pub(super) background: Background,
+    last_scrub: LastScrub,
+    /// Volumes that want a whole copy, until it is at work.
+    to_rebuild: Cell<Vec<Member<Volume>>>,
     clock: Rc<MachineClock>,
     topics_max: usize,
     /// Until it is at work.
-    driver: Cell<Option<Driver<Volume>>>,
+    driver: Cell<Option<Driver<Disk>>>,
     writing: Cell<Option<Task<()>>>,
 }
 
 impl Keeper {
     /// Recovers the catalogue; gives the table of its topics as well.
     pub(super) async fn open(
-        disk: Volume,
         store: StoreId,
-        route: &Settings,
-    ) -> Result<(Self, Table), CatalogueError> {
+        settings: &shard::Settings,
+        volumes: &Volumes,
+    ) -> Result<(Self, Table), Error> {
         let clock = Rc::new(MachineClock::start());
-        let folder = disk.root().display().to_string();
-        let read = Rc::clone(&clock);
-        let opened = Catalogue::open(disk, store, Rc::new(move || read.now())).await?;
+        let route = &settings.route;
+        let (members, unusable) = volumes.open(settings).await;
+        let rules = volumes::rules(settings.log.copies);
+        let permissions = &volumes.permissions;
+        let found = reconcile(members, CATALOGUE, identity(store), rules, permissions).await?;
+        for note in &found.notes {
+            tracing::warn!("the catalogue of topics: {note}");
+        }
+        let (mirror, read) = (found.mirror.clone(), Rc::clone(&clock));
+        spawn_local(found.tender.run()).detach();
+        let clock_of = Rc::new(move || read.now());
+        let opened = Catalogue::take_up(found.mirror, store, found.recovered, clock_of).await?;
         let (catalogue, driver, named) = opened;
         let topics = named.into_iter().map(|(id, name)| Topic { id, name });
         let mut table = Table::new(route.pattern.clone(), topics);
         topics::close_if_full(&mut table, route.client_topics_max);
         let keeper = Self {
             catalogue,
-            folder,
+            mirror,
+            unusable,
+            settings: settings.clone(),
+            background: Background::default(),
+            last_scrub: LastScrub::default(),
+            to_rebuild: Cell::new(
+                found
+                    .to_rebuild
+                    .into_iter()
+                    .map(|(member, _)| member)
+                    .collect(),
+            ),
             clock,
             topics_max: route.client_topics_max,
             driver: Cell::new(Some(driver)),
@@ -75,6 +117,12 @@ impl Keeper {
         if let Some(driver) = self.driver.take() {
             let writing = spawn_local(write(driver, Rc::clone(&fleet)));
             self.writing.set(Some(writing));
+            self.fill(self.to_rebuild.take());
+            let keeper = Rc::clone(&self);
+            self.background.start(|rest| async move {
+                let journal = keeper.catalogue.journal();
+                volumes::scrub(journal, &keeper.settings, &keeper.last_scrub, &rest).await;
+            });
         }
         loop {
             let wants = fleet.wants.wait();
@@ -119,8 +167,10 @@ impl Keeper {
             ticks = ticks.wrapping_add(1);
             self.clock.follow_wall();
             self.catalogue.tick();
+            self.mirror
+                .watch(self.clock.now(), limit::VOLUME_ANSWER_US_MAX);
             if ticks.is_multiple_of(TICKS_TO_TELL) {
-                fleet.take_catalogue_volumes(vec![self.volume()]);
+                fleet.take_catalogue_volumes(self.volumes());
             }
             if ticks.is_multiple_of(TICKS_TO_TRY_AGAIN) {
                 self.catalogue.try_again();
@@ -128,23 +178,35 @@ impl Keeper {
         }
     }
 
-    fn volume(&self) -> VolumeReport {
-        VolumeReport {
-            journal: CATALOGUE_JOURNAL,
-            volume: Some(0),
-            folder: self.folder.clone(),
-            state: match self.catalogue.fault() {
-                None => VolumeState::InService,
-                Some(reason) => VolumeState::Fenced {
-                    reason: reason.to_string(),
-                },
-            },
-            scrub: ScrubCounts::default(),
+    fn volumes(&self) -> Vec<VolumeReport> {
+        let journal = self.catalogue.journal();
+        volumes::reports(CATALOGUE_JOURNAL, journal, &self.unusable, &self.last_scrub)
+    }
+
+    /// Fills a volume that is fit for use again.
+    pub(super) async fn take_back(self: &Rc<Self>, place: volumes::Place) {
+        if self.mirror.members().contains(&place.volume) {
+            return;
         }
+        match volumes::open(&place, &self.settings).await {
+            Ok(member) => self.fill(vec![member]),
+            Err(why) => tracing::warn!("{why}"),
+        }
+    }
+
+    fn fill(self: &Rc<Self>, members: Vec<Member<Volume>>) {
+        let keeper = Rc::clone(self);
+        self.background.start(|rest| async move {
+            for member in members {
+                let journal = keeper.catalogue.journal();
+                volumes::fill(CATALOGUE_JOURNAL, journal, member, &keeper.settings, &rest).await;
+            }
+        });
     }
 
     /// Writes what is left and ends.
     pub(super) async fn stop(&self) {
+        self.background.stop().await;
         self.catalogue.stop();
         if let Some(writing) = self.writing.take()
             && timer::timeout(STOP_WAIT, writing).await.is_none()
@@ -155,7 +217,7 @@ impl Keeper {
 }
 
 /// Does the catalogue's writing, and tells when it can write no more.
-async fn write(driver: Driver<Volume>, fleet: Rc<Fleet>) {
+async fn write(driver: Driver<Disk>, fleet: Rc<Fleet>) {
     if let Err(reason) = driver.run().await {
         fleet.catalogue_failed(&reason);
     }

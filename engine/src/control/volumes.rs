@@ -2,12 +2,15 @@
 //!
 //! Each journal has its own view of each volume; a volume is as good as the journal that sees it worst.
 
-use crate::log::report::{VolumeReport, VolumeState};
+use crate::log::report::{ScrubCounts, VolumeReport, VolumeState};
 use crate::log::store::CATALOGUE_JOURNAL;
 use crate::unit::JournalId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// What is told of a folder that the operator left out.
+pub(super) const LEFT_OUT: &str = "this start was told to go on without it";
 
 /// All volumes, and the rules that they are held to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -18,6 +21,14 @@ pub(crate) struct Overview {
     pub(crate) min_volumes: u32,
     /// Copies that an acknowledgement waits for; 0 for all in service.
     pub(crate) durable_volumes: u32,
+    /// Up to when every journal had been checked to its end, in milliseconds since 1970.
+    pub(crate) last_scrub_ms: Option<i64>,
+    /// Bytes that were read again and checked, of all copies.
+    pub(crate) scrubbed_bytes: u64,
+    /// Damaged pieces that were restored from another copy.
+    pub(crate) pieces_repaired: u64,
+    /// Damaged pieces of which no whole copy was found when they were last looked at.
+    pub(crate) pieces_lost: u64,
     pub(crate) volumes: Vec<Row>,
 }
 
@@ -33,12 +44,6 @@ pub(crate) struct Row {
     pub(crate) reason: Option<String>,
     /// How much of a rebuilding volume is there, from 0 to 1.
     pub(crate) rebuilt: Option<f64>,
-    /// When every journal had last been checked to its end, in milliseconds since 1970.
-    pub(crate) last_scrub_ms: Option<i64>,
-    pub(crate) segments_scrubbed: u64,
-    pub(crate) frames_repaired: u64,
-    /// Damaged frames of which no whole copy was found.
-    pub(crate) frames_unrepaired: u64,
     /// Every event would still be there if this volume were lost now.
     pub(crate) survives_loss: bool,
     /// And new events would still be taken.
@@ -81,10 +86,12 @@ pub(crate) fn overview(
 ) -> Overview {
     let mut by_folder: BTreeMap<&str, Vec<&VolumeReport>> = BTreeMap::new();
     let mut in_service: BTreeMap<JournalId, u32> = BTreeMap::new();
+    let mut scrubs: BTreeMap<JournalId, ScrubCounts> = BTreeMap::new();
     for report in reports {
         by_folder.entry(&report.folder).or_default().push(report);
         let serves = report.state == VolumeState::InService;
         *in_service.entry(report.journal).or_default() += u32::from(serves);
+        scrubs.insert(report.journal, report.scrub);
     }
     let rows = by_folder.into_iter().map(|(folder, reports)| {
         let left = |report: &&VolumeReport| {
@@ -99,6 +106,15 @@ pub(crate) fn overview(
         copies: in_service.values().copied().min().unwrap_or_default(),
         min_volumes,
         durable_volumes,
+        // `None` is below any time: one journal that was never checked counts.
+        last_scrub_ms: scrubs
+            .values()
+            .map(|scrub| scrub.last_pass_ms)
+            .min()
+            .flatten(),
+        scrubbed_bytes: scrubs.values().map(|scrub| scrub.bytes).sum(),
+        pieces_repaired: scrubs.values().map(|scrub| scrub.repaired).sum(),
+        pieces_lost: scrubs.values().map(|scrub| scrub.lost).sum(),
     }
 }
 
@@ -111,21 +127,12 @@ fn row(folder: &str, reports: &[&VolumeReport], least_left: u32, min_volumes: u3
         }
         VolumeState::InService | VolumeState::Rebuilding { .. } => None,
     };
-    let scrubs = || reports.iter().map(|report| report.scrub);
-    let whole = reports
-        .iter()
-        .all(|report| report.scrub.last_pass_ms.is_some());
-    let oldest = scrubs().filter_map(|scrub| scrub.last_pass_ms).min();
     Row {
         folder: folder.to_owned(),
         volume: worst.volume,
         state: word(&worst.state).to_owned(),
         reason,
         rebuilt: rebuilt(reports),
-        last_scrub_ms: oldest.filter(|_| whole),
-        segments_scrubbed: scrubs().map(|scrub| scrub.segments).sum(),
-        frames_repaired: scrubs().map(|scrub| scrub.repaired).sum(),
-        frames_unrepaired: scrubs().map(|scrub| scrub.unrepaired).sum(),
         survives_loss: 1 <= least_left,
         goes_on_without: 1 <= least_left && min_volumes <= least_left,
     }
@@ -157,16 +164,22 @@ impl fmt::Display for Overview {
         };
         writeln!(
             f,
-            "a new event gets {} copies; an acknowledgement waits for {waits}; fewer than {} in \
-             service take nothing\n",
+            "A new event gets {} copies. An acknowledgement waits for {waits}. With fewer than {} in service \
+             new events are refused.",
             self.copies, self.min_volumes
+        )?;
+        let scrub = self.last_scrub_ms.map_or("never".to_owned(), when);
+        writeln!(
+            f,
+            "All checked: {scrub}. Damaged pieces repaired: {}, lost: {}.\n",
+            self.pieces_repaired, self.pieces_lost
         )?;
         let width = self.volumes.iter().map(|row| row.folder.len());
         let width = width.max().unwrap_or_default().max(6);
         writeln!(
             f,
-            "{:width$}  {:6}  {:16}  {:20}  {:>8}  {:>8}  if lost now",
-            "folder", "number", "state", "last scrub", "repaired", "damaged"
+            "{:width$}  {:6}  {:16}  if lost now",
+            "folder", "number", "state"
         )?;
         for row in &self.volumes {
             row.line(f, width)?;
@@ -191,17 +204,12 @@ impl Row {
             Some(share) => format!("{} {:.0} %", self.state, 100.0 * share),
             None => self.state.clone(),
         };
-        let scrub = self.last_scrub_ms.map_or("never".to_owned(), when);
         let lost = match (self.survives_loss, self.goes_on_without) {
             (true, true) => "nothing is lost",
             (true, false) => "nothing is lost, new events are refused",
             (false, _) => "events are lost",
         };
-        writeln!(
-            f,
-            "{:width$}  {number:6}  {state:16}  {scrub:20}  {:>8}  {:>8}  {lost}",
-            self.folder, self.frames_repaired, self.frames_unrepaired
-        )?;
+        writeln!(f, "{:width$}  {number:6}  {state:16}  {lost}", self.folder)?;
         match &self.reason {
             Some(reason) => writeln!(f, "{:width$}  {reason}", ""),
             None => Ok(()),
@@ -249,9 +257,10 @@ mod tests {
             folder: format!("/v{volume}"),
             state,
             scrub: ScrubCounts {
-                segments: 2,
+                passes: 1,
+                bytes: 2,
                 repaired: 1,
-                unrepaired: 0,
+                lost: 0,
                 last_pass_ms: Some(1_000 * i64::from(journal + 1)),
             },
         }
@@ -283,8 +292,8 @@ mod tests {
         );
         assert!(!first.survives_loss && !first.goes_on_without);
         assert!(second.survives_loss && second.goes_on_without);
-        assert_eq!((first.frames_repaired, first.segments_scrubbed), (2, 4));
-        assert_eq!(first.last_scrub_ms, Some(1_000));
+        assert_eq!((seen.pieces_repaired, seen.scrubbed_bytes), (2, 4));
+        assert_eq!(seen.last_scrub_ms, Some(1_000));
     }
 
     #[test]
@@ -313,7 +322,7 @@ mod tests {
         rebuilding.scrub.last_pass_ms = None;
         let seen = overview(&[rebuilding, report(1, 1, VolumeState::InService)], 1, 0);
         assert_eq!(seen.volumes[0].rebuilt, Some(0.25));
-        assert_eq!(seen.volumes[0].last_scrub_ms, None);
+        assert_eq!(seen.last_scrub_ms, None);
         let text = seen.to_string();
         assert!(
             text.contains("rebuilding 25 %") && text.contains("never"),

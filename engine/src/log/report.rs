@@ -15,16 +15,18 @@ pub enum VolumeState {
     Absent { reason: String },
 }
 
-/// What the scrubber has seen of one volume.
+/// What the scrubber has seen of one journal, on all volumes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScrubCounts {
-    /// Segments that were read to their end.
-    pub segments: u64,
-    /// Damaged frames that were restored from another copy.
+    /// Times that everything was read.
+    pub passes: u64,
+    /// Bytes read, of every copy.
+    pub bytes: u64,
+    /// Damaged pieces that were restored from another copy.
     pub repaired: u64,
-    /// Damaged frames of which no copy was whole, at the last look.
-    pub unrepaired: u64,
-    /// When the last whole pass ended, in milliseconds since 1970.
+    /// Damaged pieces of which no copy was whole, in the last pass.
+    pub lost: u64,
+    /// When the last pass ended, in milliseconds since 1970.
     pub last_pass_ms: Option<i64>,
 }
 
@@ -36,5 +38,6 @@ pub struct VolumeReport {
     pub volume: Option<u32>,
     pub folder: String,
     pub state: VolumeState,
+    /// The journal's; the same for each of its volumes.
     pub scrub: ScrubCounts,
 }

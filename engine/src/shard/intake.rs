@@ -5,6 +5,7 @@ use super::answer::To;
 use super::mail::Report;
 use super::probe::Probe;
 use super::settle::Waiter;
+use super::volumes::Disk;
 use crate::ack::Ledger;
 use crate::event::Batch;
 use crate::event::answer::EventFault;
@@ -15,7 +16,6 @@ use crate::log::format::origin::{Door, OriginRow};
 use crate::log::journal::{AppendError, Journal, Request, RoutedEvent};
 use crate::net::{Call, Intake, Note, Outbox, Peer, Protocol, Wait};
 use crate::route::Table;
-use crate::rt::file::Volume;
 use crate::rt::notify::Notify;
 use crate::shard::clock::{Clock, MachineClock};
 use crate::unit::{Micros, ShardId, Ticket};
@@ -52,7 +52,7 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) clock: Rc<MachineClock>,
     /// Where new events go.
-    pub(super) journal: Journal<Volume>,
+    pub(super) journal: Journal<Disk>,
     pub(super) table: RefCell<Arc<Table>>,
     pub(super) work: RefCell<Work>,
     pub(super) room: Notify,
@@ -127,7 +127,7 @@ impl Core {
         id: ShardId,
         settings: Settings,
         clock: Rc<MachineClock>,
-        journal: Journal<Volume>,
+        journal: Journal<Disk>,
         table: Arc<Table>,
     ) -> Self {
         let work = Work {

@@ -1,6 +1,7 @@
 //! What the control core and a shard say to each other, through bounded mailboxes.
 
 use super::probe::Snapshot;
+use super::volumes;
 use crate::log::report::VolumeReport;
 use crate::route::table::Table;
 use crate::unit::{JournalId, Offset, ShardId, TopicIndex};
@@ -32,6 +33,8 @@ pub enum Order {
         offset: Offset,
         records_max: u32,
     },
+    /// This volume was out of service and is fit for use again: fill it and take it in.
+    Returned(volumes::Place),
     /// Stop accepting, answer what is in hand, close connections, seal, report `Drained`, end.
     Drain,
 }

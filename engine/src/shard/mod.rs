@@ -8,15 +8,18 @@
 //! Full:    at its budget of bytes in flight the shard takes no message; the doors stop reading.
 
 mod answer;
+pub mod background;
 pub mod census;
 pub mod clock;
 mod intake;
 pub mod mail;
+mod open;
 pub mod probe;
 mod run;
 mod settle;
+pub mod volumes;
 
-pub use run::{Start, run, volume_settings};
+pub use run::{Start, run};
 
 /// What a shard needs from the configuration beside its rooms' own settings.
 #[derive(Clone, Debug)]

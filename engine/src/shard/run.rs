@@ -1,20 +1,20 @@
 //! A shard from its start to its end.
 
 use super::Settings;
-use super::clock::{Clock, MachineClock};
+use super::background::Background;
+use super::clock::{Clock as _, MachineClock};
 use super::intake::{Core, Shard};
 use super::mail::{Order, Place, Record, Report};
+use super::open::{Opened, journal_settings, open};
+use super::volumes::{self, Disk, LastScrub, Volumes};
+use crate::limit;
 use crate::log::format::StoreId;
-use crate::log::journal::{self, Committer, Journal, Preparer, ReadError, Step};
-use crate::log::recover::{Identity, recover};
-use crate::log::report::{ScrubCounts, VolumeReport, VolumeState};
-use crate::log::store::journal_folder;
-use crate::log::{self, Flush};
+use crate::log::journal::{self, Committer, Journal, ReadError, Step};
+use crate::log::report::VolumeReport;
 use crate::net::Doors;
 use crate::route::Table;
 use crate::rt;
 use crate::rt::executor::spawn_local;
-use crate::rt::file::{self, Volume};
 use crate::rt::mailbox::{Incoming, Outgoing, Receiver, Sender};
 use crate::rt::stream::any_address;
 use crate::rt::timer::Interval;
@@ -36,6 +36,7 @@ pub struct Start {
     pub cpu: Option<usize>,
     pub settings: Settings,
     pub store: StoreId,
+    pub volumes: Volumes,
     /// The journals it serves; the first is the one it writes to.
     pub journals: Vec<JournalId>,
     /// How many journals the store has in all: they share the retention.
@@ -45,13 +46,6 @@ pub struct Start {
     pub reports: Sender<Report>,
 }
 
-struct Opened {
-    id: JournalId,
-    journal: Journal<Volume>,
-    committer: Committer<Volume>,
-    preparer: Preparer<Volume>,
-}
-
 /// Runs a shard until it is told to drain, or cannot go on. To be run on an executor of its own.
 pub async fn run(start: Start) {
     let Start {
@@ -59,6 +53,7 @@ pub async fn run(start: Start) {
         cpu,
         settings,
         store,
+        volumes,
         journals,
         journals_in_store,
         table,
@@ -72,7 +67,7 @@ pub async fn run(start: Start) {
     for (index, journal) in journals.iter().enumerate() {
         let is_first = index == 0;
         let log = journal_settings(&settings, store, *journal, journals_in_store, is_first);
-        match open(&settings, log, &table, &clock).await {
+        match open(&settings, log, &volumes, &table, &clock).await {
             Ok(journal) => opened.push(journal),
             Err(reason) => {
                 let _ = reports.send(Report::Failed { shard, reason }).await;
@@ -86,10 +81,8 @@ pub async fn run(start: Start) {
     let life = Life {
         core: Rc::new(core),
         cpu,
-        journals: opened
-            .iter()
-            .map(|opened| (opened.id, opened.journal.clone()))
-            .collect(),
+        journals: opened.iter().map(Kept::of).collect(),
+        background: Background::default(),
         failed: Cell::new(false),
     };
     let _ = reports.send(Report::Opened { shard, journals }).await;
@@ -98,99 +91,36 @@ pub async fn run(start: Start) {
         .await;
 }
 
-fn journal_settings(
-    settings: &Settings,
-    store: StoreId,
-    journal: JournalId,
-    journals: u32,
-    is_first: bool,
-) -> journal::Settings {
-    let log = &settings.log;
-    let capacity =
-        journal::Settings::frame_capacity(log.frame_bytes, settings.net.message_bytes_max);
-    journal::Settings {
-        store,
-        journal,
-        segment_bytes: log.segment_bytes,
-        prepared: if is_first {
-            log.segments_prepared as usize
-        } else {
-            0
-        },
-        retention_bytes: log
-            .retention_bytes
-            .map(|bytes| bytes / u64::from(journals.max(1))),
-        origin: log.origin,
-        commit_wait_us: u64::from(log.commit_wait_us),
-        frame_bytes: log.frame_bytes,
-        // A segment holds its opening frame, its footer and some frames of the largest size.
-        frame_bytes_max: capacity.min(log.segment_bytes as usize / 4),
-        frames_in_flight: log.frames_in_flight,
-        flush: log.flush,
-    }
-}
-
-/// How the volumes are to be opened.
-pub fn volume_settings(log: &log::Settings, allow_any_filesystem: bool) -> file::Settings {
-    file::Settings {
-        write_through: log.flush == Flush::WriteThrough,
-        allow_any_filesystem,
-    }
-}
-
-async fn open(
-    settings: &Settings,
-    log: journal::Settings,
-    table: &Table,
-    clock: &Rc<MachineClock>,
-) -> Result<Opened, String> {
-    let Some(root) = settings.log.volumes.first() else {
-        return Err("no volume is configured".to_owned());
-    };
-    let id = log.journal;
-    let volume = volume_settings(&settings.log, settings.allow_any_filesystem);
-    let volume = Volume::prepare(root, volume)
-        .await
-        .map_err(|error| error.to_string())?;
-    let folder = journal_folder(id);
-    let identity = Identity {
-        store: log.store,
-        journal: id,
-        segment_bytes: log.segment_bytes,
-    };
-    let recovered = recover(&volume, &folder, identity).await;
-    let recovered = recovered.map_err(|error| format!("could not recover {folder}: {error}"))?;
-    let names = table
-        .topics()
-        .iter()
-        .map(|topic| (topic.id, topic.name.clone()));
-    let clock = clock.clone();
-    let clock = Rc::new(move || clock.now());
-    let started = Journal::start(volume, folder.clone(), log, recovered, names, clock).await;
-    let (journal, committer, preparer) =
-        started.map_err(|error| format!("could not take up {folder}: {error}"))?;
-    if let Some(topic) = journal.unnamed().first() {
-        return Err(format!(
-            "{folder} holds events of topic {:032x}, which the catalogue does not name: restore the \
-             catalogue with `ringtail log verify --rebuild-catalogue`",
-            topic.0
-        ));
-    }
-    Ok(Opened {
-        id,
-        journal,
-        committer,
-        preparer,
-    })
-}
-
 /// A shard that has its journals open.
 struct Life {
     core: Rc<Core>,
     cpu: Option<usize>,
-    journals: Vec<(JournalId, Journal<Volume>)>,
+    journals: Vec<Kept>,
+    background: Background,
     /// The control core was told that events cannot be made durable.
     failed: Cell<bool>,
+}
+
+/// One journal of the shard.
+struct Kept {
+    id: JournalId,
+    journal: Journal<Disk>,
+    mirror: Disk,
+    /// Folders that cannot be used, with the reason.
+    unusable: Vec<(String, String)>,
+    last_scrub: LastScrub,
+}
+
+impl Kept {
+    fn of(opened: &Opened) -> Self {
+        Self {
+            id: opened.id,
+            journal: opened.journal.clone(),
+            mirror: opened.mirror.clone(),
+            unusable: opened.unusable.clone(),
+            last_scrub: LastScrub::default(),
+        }
+    }
 }
 
 impl Life {
@@ -208,6 +138,16 @@ impl Life {
             writers.push(spawn_local(life.commit(opened.committer, index == 0)));
             let mut preparer = opened.preparer;
             writers.push(spawn_local(async move { preparer.run().await }));
+            spawn_local(opened.tender.run()).detach();
+            let (id, journal, settings) = (opened.id, opened.journal, self.core.settings.clone());
+            let to_rebuild = opened.to_rebuild;
+            let last_scrub = self.journals[index].last_scrub.clone();
+            self.background.start(|rest| async move {
+                for member in to_rebuild {
+                    volumes::fill(id, &journal, member, &settings, &rest).await;
+                }
+                volumes::scrub(&journal, &settings, &last_scrub, &rest).await;
+            });
         }
         spawn_local(self.clone().post_letters(reports.clone())).detach();
         spawn_local(self.clone().tick()).detach();
@@ -225,8 +165,9 @@ impl Life {
         if let Some(open_doors) = open_doors {
             open_doors.drain(self.core.settings.drain_grace).await;
         }
-        for (_, journal) in &self.journals {
-            journal.stop();
+        self.background.stop().await;
+        for kept in &self.journals {
+            kept.journal.stop();
         }
         for writer in writers {
             writer.await;
@@ -259,8 +200,8 @@ impl Life {
                         .iter()
                         .map(|topic| (topic.id, topic.name.clone()))
                 };
-                for (_, journal) in &self.journals {
-                    journal.learn(names());
+                for kept in &self.journals {
+                    kept.journal.learn(names());
                 }
                 self.core.take_table(table);
             }
@@ -289,6 +230,7 @@ impl Life {
                     .read(ticket, (journal, topic), offset, records_max);
                 spawn_local(read).detach();
             }
+            Order::Returned(place) => self.take_back(&place),
             Order::Drain => {}
         }
     }
@@ -304,7 +246,7 @@ impl Life {
     }
 
     /// Drives one journal's commits, and tells those who wait for them.
-    async fn commit(self: Rc<Self>, mut committer: Committer<Volume>, is_first: bool) {
+    async fn commit(self: Rc<Self>, mut committer: Committer<Disk>, is_first: bool) {
         loop {
             let step = committer.step().await;
             match step {
@@ -371,11 +313,13 @@ impl Life {
             if ticks.is_multiple_of(TICKS_TO_TRY_AGAIN) {
                 self.journals
                     .iter()
-                    .for_each(|(_, journal)| journal.try_again());
+                    .for_each(|kept| kept.journal.try_again());
             }
             self.core.clock.follow_wall();
-            for (_, journal) in &self.journals {
-                journal.tick();
+            for kept in &self.journals {
+                kept.journal.tick();
+                let now = self.core.clock.now();
+                kept.mirror.watch(now, limit::VOLUME_ANSWER_US_MAX);
             }
             self.tell_fault(self.core.journal.fault().as_deref());
             // Nobody may be left waiting for room that is there.
@@ -392,8 +336,8 @@ impl Life {
             .probe
             .snapshot(self.core.id, self.cpu);
         snapshot.counters.in_flight_bytes = in_flight_bytes;
-        for (_, journal) in &self.journals {
-            let size = journal.size();
+        for kept in &self.journals {
+            let size = kept.journal.size();
             snapshot.counters.segments += size.segments;
             snapshot.counters.segments_recycled += size.recycled;
             snapshot.counters.store_bytes += size.bytes;
@@ -403,11 +347,11 @@ impl Life {
 
     fn places(&self) -> Vec<Place> {
         let mut places = Vec::new();
-        for (id, journal) in &self.journals {
-            for (topic, extent) in journal.extents() {
+        for kept in &self.journals {
+            for (topic, extent) in kept.journal.extents() {
                 places.push(Place {
                     topic,
-                    journal: *id,
+                    journal: kept.id,
                     first: extent.low,
                     next: extent.next,
                 });
@@ -417,21 +361,29 @@ impl Life {
     }
 
     fn volumes(&self) -> Vec<VolumeReport> {
-        let folder = self.core.settings.log.volumes.first();
-        let folder = folder.map_or(String::new(), |folder| folder.display().to_string());
-        let one = |(id, journal): &(JournalId, Journal<Volume>)| VolumeReport {
-            journal: *id,
-            volume: Some(0),
-            folder: folder.clone(),
-            state: match journal.fault() {
-                None => VolumeState::InService,
-                Some(reason) => VolumeState::Fenced {
-                    reason: reason.to_string(),
-                },
-            },
-            scrub: ScrubCounts::default(),
+        let of_one = |kept: &Kept| {
+            volumes::reports(kept.id, &kept.journal, &kept.unusable, &kept.last_scrub)
         };
-        self.journals.iter().map(one).collect()
+        self.journals.iter().flat_map(of_one).collect()
+    }
+
+    /// Fills a volume that is fit for use again, for every journal that is without it.
+    fn take_back(self: &Rc<Self>, place: &volumes::Place) {
+        for (index, kept) in self.journals.iter().enumerate() {
+            if !kept.mirror.members().contains(&place.volume) {
+                let (life, place) = (self.clone(), place.clone());
+                self.background.start(|rest| async move {
+                    let kept = &life.journals[index];
+                    let settings = &life.core.settings;
+                    match volumes::open(&place, settings).await {
+                        Ok(member) => {
+                            volumes::fill(kept.id, &kept.journal, member, settings, &rest).await;
+                        }
+                        Err(why) => tracing::warn!("{why}"),
+                    }
+                });
+            }
+        }
     }
 
     async fn read(
@@ -441,11 +393,13 @@ impl Life {
         offset: Offset,
         records_max: u32,
     ) {
-        let found = self.journals.iter().find(|(id, _)| *id == journal);
+        let found = self.journals.iter().find(|kept| kept.id == journal);
         let records = match found {
             None => Err(format!("this shard does not serve journal {}", journal.0)),
-            Some((_, journal)) => {
-                let records = journal.read(topic, offset, records_max as usize, READ_BYTES_MAX);
+            Some(kept) => {
+                let records =
+                    kept.journal
+                        .read(topic, offset, records_max as usize, READ_BYTES_MAX);
                 records.await.map_err(|error: ReadError| error.to_string())
             }
         };

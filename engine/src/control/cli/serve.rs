@@ -1,7 +1,7 @@
 //! `ringtail serve`.
 
 use super::configured::Configured;
-use crate::control::{boot, exit::Exit};
+use crate::control::{boot, exit::Exit, house::Allowances};
 use clap::Args;
 
 /// Take events, write them to the log, answer.
@@ -13,6 +13,13 @@ use clap::Args;
 pub(super) struct Arguments {
     #[command(flatten)]
     configured: Configured,
+    /// Start although this volume (its folder, or its number) is gone for good; may be given several times.
+    /// What only it held is lost.
+    #[arg(long, value_name = "DIR|NUMBER")]
+    without: Vec<String>,
+    /// Start although acknowledged events are damaged on every volume; their loss is recorded in the log.
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 const HELP: &str = "\
@@ -24,7 +31,13 @@ impl Arguments {
         let resolved = self.configured.resolve();
         let read = resolved.and_then(|found| Ok((found.settings()?, found.notices)));
         match read {
-            Ok((settings, notices)) => boot::serve(&settings, &notices),
+            Ok((settings, notices)) => {
+                let allowances = Allowances {
+                    without: self.without,
+                    accept_loss: self.accept_loss,
+                };
+                boot::serve(&settings, &notices, &allowances)
+            }
             Err(error) => Exit::Usage.because(&error),
         }
     }

@@ -77,10 +77,8 @@ impl Arguments {
         } else {
             print!("{seen}");
         }
-        let well = |row: &crate::control::volumes::Row| {
-            row.state == "in-service" && row.frames_unrepaired == 0
-        };
-        Ok(seen.volumes.iter().all(well))
+        let in_service = seen.volumes.iter().all(|row| row.state == "in-service");
+        Ok(in_service && seen.pieces_lost == 0)
     }
 }
 

@@ -180,9 +180,6 @@ impl Configuration {
 
     fn check_volumes(&self) -> Result<(), Error> {
         let volumes = self.folders("log.volumes").len() as u64;
-        self.refuse_if(1 < volumes, "log.volumes", || {
-            "one folder (several volumes are not built yet)".into()
-        })?;
         for key in ["log.durable_volumes", "log.min_volumes"] {
             self.refuse_if(volumes < self.whole(key), key, || {
                 format!("at most {volumes}, for log.volumes has so many folders")

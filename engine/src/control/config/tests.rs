@@ -210,8 +210,6 @@ fn what_does_not_fit_together_is_refused() {
     assert!(refusal(ports).ends_with("wanted another port than server.websocket.port has"));
     let retention = environment(&[("RINGTAIL_LOG_RETENTION_BYTES", "256MiB")]);
     assert!(refusal(retention).ends_with("at least 4 times log.segment_bytes (512MiB)"));
-    let volumes = environment(&[("RINGTAIL_LOG_VOLUMES", "/a,/b")]);
-    assert!(refusal(volumes).ends_with("one folder (several volumes are not built yet)"));
     for variable in ["RINGTAIL_LOG_MIN_VOLUMES", "RINGTAIL_LOG_DURABLE_VOLUMES"] {
         let copies = environment(&[("RINGTAIL_LOG_VOLUMES", "/a"), (variable, "2")]);
         assert!(refusal(copies).ends_with("at most 1, for log.volumes has so many folders"));

@@ -258,6 +258,5 @@ fn volumes_are_told_by_folder() {
     assert_eq!(value(&text, "ringtail_copies"), 1);
     assert_eq!(value(&text, "ringtail_volume_state{volume=\"/v1\"}"), 0);
     assert_eq!(value(&text, "ringtail_volume_state{volume=\"/v2\"}"), 2);
-    let repaired = "ringtail_volume_frames_repaired_total{volume=\"/v2\"}";
-    assert_eq!(value(&text, repaired), 3);
+    assert_eq!(value(&text, "ringtail_pieces_repaired_total"), 3);
 }

@@ -24,24 +24,6 @@ static METRICS: &[Metric] = &[
         help: "How much of a volume's copy is there: 1 in service, 0 while it is out.",
         read: |row| row.rebuilt.unwrap_or(f64::from(u8::from(row.rank() == 0))),
     },
-    Metric {
-        name: "ringtail_volume_segments_scrubbed_total",
-        family: Family::Counter,
-        help: "Log files of a volume that were read again and checked.",
-        read: |row| row.segments_scrubbed as f64,
-    },
-    Metric {
-        name: "ringtail_volume_frames_repaired_total",
-        family: Family::Counter,
-        help: "Damaged commits of a volume that were restored from another copy.",
-        read: |row| row.frames_repaired as f64,
-    },
-    Metric {
-        name: "ringtail_volume_frames_unrepaired",
-        family: Family::Gauge,
-        help: "Damaged commits of a volume of which no whole copy was found.",
-        read: |row| row.frames_unrepaired as f64,
-    },
 ];
 
 pub(super) fn write(page: &mut Page, seen: &Overview) {
@@ -52,6 +34,30 @@ pub(super) fn write(page: &mut Page, seen: &Overview) {
         "Volumes that a new event is written to.",
     );
     page.sample(name, &[], seen.copies);
+    let scrubbed = [
+        (
+            "ringtail_scrubbed_bytes_total",
+            Family::Counter,
+            "Bytes of older log files that were read again and checked, of all copies.",
+            seen.scrubbed_bytes,
+        ),
+        (
+            "ringtail_pieces_repaired_total",
+            Family::Counter,
+            "Damaged pieces of log files that were restored from another copy.",
+            seen.pieces_repaired,
+        ),
+        (
+            "ringtail_pieces_lost",
+            Family::Gauge,
+            "Damaged pieces of log files of which no whole copy was found.",
+            seen.pieces_lost,
+        ),
+    ];
+    for (name, family, help, value) in scrubbed {
+        page.head(name, family, help);
+        page.sample(name, &[], value);
+    }
     for metric in METRICS {
         page.head(metric.name, metric.family, metric.help);
         for row in &seen.volumes {

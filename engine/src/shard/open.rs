@@ -1,0 +1,130 @@
+//! Opening a shard's journals on the store's volumes.
+
+use super::Settings;
+use super::clock::{Clock as _, MachineClock};
+use super::volumes::{self, Disk, Volumes};
+use crate::log::format::StoreId;
+use crate::log::journal::{self, Committer, Journal, Preparer};
+use crate::log::mirror::{Member, Mirror, Tender};
+use crate::log::reconcile::reconcile;
+use crate::log::recover::Identity;
+use crate::log::store::journal_folder;
+use crate::route::Table;
+use crate::rt::file::Volume;
+use crate::unit::JournalId;
+use std::rc::Rc;
+
+/// A journal that was taken up, with what drives it.
+pub(super) struct Opened {
+    pub(super) id: JournalId,
+    pub(super) journal: Journal<Disk>,
+    pub(super) mirror: Mirror<Volume>,
+    pub(super) committer: Committer<Disk>,
+    pub(super) preparer: Preparer<Disk>,
+    pub(super) tender: Tender<Volume>,
+    /// Volumes that want a whole copy.
+    pub(super) to_rebuild: Vec<Member<Volume>>,
+    /// Folders that cannot be used, with the reason.
+    pub(super) unusable: Vec<(String, String)>,
+}
+
+pub(super) fn journal_settings(
+    settings: &Settings,
+    store: StoreId,
+    journal: JournalId,
+    journals: u32,
+    is_first: bool,
+) -> journal::Settings {
+    let log = &settings.log;
+    let capacity =
+        journal::Settings::frame_capacity(log.frame_bytes, settings.net.message_bytes_max);
+    journal::Settings {
+        store,
+        journal,
+        segment_bytes: log.segment_bytes,
+        prepared: if is_first {
+            log.segments_prepared as usize
+        } else {
+            0
+        },
+        retention_bytes: log
+            .retention_bytes
+            .map(|bytes| bytes / u64::from(journals.max(1))),
+        origin: log.origin,
+        commit_wait_us: u64::from(log.commit_wait_us),
+        frame_bytes: log.frame_bytes,
+        // A segment holds its opening frame, its footer and some frames of the largest size.
+        frame_bytes_max: capacity.min(log.segment_bytes as usize / 4),
+        frames_in_flight: log.frames_in_flight,
+        flush: log.flush,
+    }
+}
+
+/// Opens one journal on the volumes.
+pub(super) async fn open(
+    settings: &Settings,
+    log: journal::Settings,
+    volumes: &Volumes,
+    table: &Table,
+    clock: &Rc<MachineClock>,
+) -> Result<Opened, String> {
+    let id = log.journal;
+    let folder = journal_folder(id);
+    let identity = Identity {
+        store: log.store,
+        journal: id,
+        segment_bytes: log.segment_bytes,
+    };
+    let (members, unusable) = volumes.open(settings).await;
+    let rules = volumes::rules(settings.log.copies);
+    let found = reconcile(members, &folder, identity, rules, &volumes.permissions).await;
+    let found = found.map_err(|error| error.to_string())?;
+    for note in &found.notes {
+        tracing::warn!("{folder}: {note}");
+    }
+    let names = table
+        .topics()
+        .iter()
+        .map(|topic| (topic.id, topic.name.clone()));
+    let clock = clock.clone();
+    let clock = Rc::new(move || clock.now());
+    let mirror = found.mirror.clone();
+    let started = Journal::start(
+        found.mirror,
+        folder.clone(),
+        log,
+        found.recovered,
+        names,
+        clock,
+    );
+    let (journal, committer, preparer) = started
+        .await
+        .map_err(|error| format!("could not take up {folder}: {error}"))?;
+    if let Some(topic) = journal.unnamed().first() {
+        return Err(format!(
+            "{folder} holds events of topic {:032x}, which the catalogue does not name: restore the \
+             catalogue with `ringtail log verify --rebuild-catalogue`",
+            topic.0
+        ));
+    }
+    for (member, reason) in &found.to_rebuild {
+        tracing::warn!(
+            "{folder}: the volume {} is to be rebuilt: {reason}",
+            member.name
+        );
+    }
+    Ok(Opened {
+        id,
+        journal,
+        mirror,
+        committer,
+        preparer,
+        tender: found.tender,
+        unusable,
+        to_rebuild: found
+            .to_rebuild
+            .into_iter()
+            .map(|(member, _)| member)
+            .collect(),
+    })
+}
