@@ -105,11 +105,15 @@ fn check_and_run(settings: &Settings, allowances: &Allowances) -> Result<Exit, E
     executor::block_on(&control, run(settings, folders, allowances, plan))?
 }
 
-fn raise_limits(shards: usize) -> Result<(), Error> {
+/// Memory that the control core and so many shards lock, in bytes.
+pub(super) fn locked_bytes(shards: usize) -> u64 {
     let of_shard = executor::Plan::shard(0, None).io_memory_bytes;
     let of_control = executor::Plan::control(None).io_memory_bytes;
-    let executors = std::iter::repeat_n(of_shard, shards).chain([of_control]);
-    let locked = host::raise_locked_memory(host::locked_bytes(executors))?;
+    host::locked_bytes(std::iter::repeat_n(of_shard, shards).chain([of_control]))
+}
+
+fn raise_limits(shards: usize) -> Result<(), Error> {
+    let locked = host::raise_locked_memory(locked_bytes(shards))?;
     let files = host::raise_open_files(limit::OPEN_FILES_WANTED, limit::OPEN_FILES_MIN)?;
     for shortage in locked.into_iter().chain(files) {
         tracing::warn!("{shortage}");

@@ -13,6 +13,7 @@ mod catalogue;
 mod cli;
 mod config;
 mod desk;
+mod doctor;
 mod exit;
 mod fleet;
 mod house;

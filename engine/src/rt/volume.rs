@@ -113,6 +113,12 @@ fn probe_name(what: &str) -> String {
     format!(".probe-{what}-{}-{count}", std::process::id())
 }
 
+/// The file system that holds `folder`, by name, and whether it is one that a volume may be on.
+pub fn file_system(folder: &Path) -> io::Result<(String, bool)> {
+    let kind = rustix::fs::statfs(folder)?.f_type;
+    Ok((name_of(kind), is_known(kind)))
+}
+
 const EXT4: i64 = 0xef53;
 const XFS: i64 = 0x5846_5342;
 
@@ -122,6 +128,8 @@ fn is_known(kind: i64) -> bool {
 
 fn name_of(kind: i64) -> String {
     match kind {
+        EXT4 => "ext4".to_owned(),
+        XFS => "xfs".to_owned(),
         0x9123_683e => "btrfs".to_owned(),
         0x2fc1_2fc1 => "zfs".to_owned(),
         0x794c_7630 => "overlayfs".to_owned(),

@@ -2,6 +2,7 @@
 
 mod config;
 mod configured;
+mod doctor;
 mod log;
 mod send;
 mod serve;
@@ -31,6 +32,7 @@ Try it:
   curl 'localhost:9090/topics/clickstream-click-log/partitions/0/records?offset=0&limit=5'
   curl localhost:9090/metrics                         how it is doing
   ringtail volumes                                    how many copies there are, and how sound
+  ringtail doctor                                     whether this host is fit for it
   ringtail log verify --volumes /var/lib/ringtail     check every checksum on the disk
 
 Exit codes: 0 fine, 1 failed, 2 bad configuration or usage.";
@@ -39,6 +41,7 @@ Exit codes: 0 fine, 1 failed, 2 bad configuration or usage.";
 enum Command {
     Serve(serve::Arguments),
     Config(config::Arguments),
+    Doctor(doctor::Arguments),
     Log(log::Arguments),
     Send(send::Arguments),
     Volumes(volumes::Arguments),
@@ -50,6 +53,7 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
         Ok(arguments) => match arguments.command {
             Command::Serve(arguments) => arguments.run(),
             Command::Config(arguments) => arguments.run(),
+            Command::Doctor(arguments) => arguments.run(),
             Command::Log(arguments) => arguments.run(),
             Command::Send(arguments) => arguments.run(),
             Command::Volumes(arguments) => arguments.run(),
