@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# How many instructions does one batch take from the bytes of a socket to its acknowledgement?
+#
+# usage: perf/instructions.sh            counts, and fails on 5 % more than perf/instructions.txt says
+#        perf/instructions.sh --record   counts, and writes perf/instructions.txt anew
+#
+# callgrind counts every instruction of one program, so the figure does not depend on what else the
+# machine does. What is counted: a masked WebSocket frame is received (a copy), unmasked and decoded,
+# routed, appended to the open frame of a journal on a disk in memory; then the commit, and the
+# answers. Not counted: the runtime, sockets, the kernel (see perf/profile.sh for those).
+#
+# Another compiler, another version of a library or another kind of processor moves the figures by
+# some percent: record them anew, with the reason, in the commit that changes them.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="$PATH:$HOME/.cargo/bin"
+
+baseline=perf/instructions.txt
+tolerance=5
+# Shape, and how many batches share a commit: a quiet journal, and a busy one.
+cases=('1x200 1' '1x200 16' '10x200 1' '10x200 16' '50x256 1' '50x256 16')
+
+record=false
+case ${1:-} in
+'') ;;
+--record) record=true ;;
+*)
+    echo 'usage: perf/instructions.sh [--record]' >&2
+    exit 2
+    ;;
+esac
+command -v valgrind >/dev/null || {
+    echo 'instructions.sh: valgrind is needed (Debian: valgrind)' >&2
+    exit 2
+}
+
+program=$(cargo bench --locked --quiet --no-run -p ringtail --bench instructions --message-format json |
+    sed -n 's/.*"executable":"\([^"]*\/instructions-[^"]*\)".*/\1/p' | tail -1)
+[[ -x $program ]] || {
+    echo 'instructions.sh: the program was not built' >&2
+    exit 2
+}
+scratch=$(mktemp -d)
+trap 'rm -rf -- "$scratch"' EXIT
+
+# count SHAPE TOGETHER: instructions for each batch.
+count() {
+    local log=$scratch/log batches
+    valgrind --tool=callgrind --callgrind-out-file="$scratch/out" --collect-atstart=no \
+        --toggle-collect='*ringtail_measured*' "$program" "$1" "$2" >"$scratch/said" 2>"$log" ||
+        { cat "$log" >&2; exit 2; }
+    batches=$(sed -n 's/^batches //p' "$scratch/said")
+    awk -v batches="$batches" '/Collected :/ { printf "%.0f", $NF / batches }' "$log"
+}
+
+failed=0
+now=$scratch/now
+for case in "${cases[@]}"; do
+    read -r shape together <<<"$case"
+    counted=$(count "$shape" "$together")
+    ((0 < counted)) || {
+        echo 'instructions.sh: nothing was counted: is ringtail_measured still a function of its own?' >&2
+        exit 2
+    }
+    before=$(awk -v shape="$shape" -v together="$together" '$1 == shape && $2 == together { print $3 }' "$baseline" 2>/dev/null || true)
+    printf '%-8s %3s %10s\n' "$shape" "$together" "$counted" >>"$now"
+    verdict=$(awk -v now="$counted" -v before="${before:-0}" -v tolerance=$tolerance 'BEGIN {
+        if (before == 0) { print "not recorded"; exit }
+        change = 100 * (now - before) / before
+        printf "%+.1f %%%s", change, tolerance < change ? "  MORE than is allowed" : ""
+    }')
+    printf '%-8s %3s to a commit %10s instructions a batch  %s\n' "$shape" "$together" "$counted" "$verdict"
+    [[ $verdict == *MORE* || $verdict == 'not recorded' ]] && failed=1
+done
+
+if $record; then
+    {
+        echo '# Instructions for one batch: shape, batches to a commit, instructions. By perf/instructions.sh --record.'
+        echo "# $(rustc --version), $(valgrind --version), $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1)"
+        cat "$now"
+    } >"$baseline"
+    echo "recorded in $baseline"
+elif ((failed)); then
+    echo "more than $tolerance % more, or not recorded: mend it, or record it anew (--record) and say why in the commit" >&2
+    exit 1
+fi
