@@ -90,8 +90,8 @@ without() {
 # mask_of LIST: as the kernel writes a set of CPUs: hexadecimal words of 32 bits.
 mask_of() {
     each_of "$1" | awk '
-        { word[int($1 / 32)] += 2 ^ ($1 % 32); if (int($1 / 32) > last) last = int($1 / 32) }
-        END { for (i = last; 0 <= i; i--) printf i == last ? "%x" : ",%08x", word[i] }'
+        { place = int($1 / 32); word[place] += 2 ^ ($1 % 32); if (last < place) last = place }
+        END { for (i = last + 0; 0 <= i; i--) printf((i == last ? "%x" : ",%08x"), word[i]) }'
 }
 
 # plain MASK: a mask without what two ways of writing it differ in.

@@ -128,9 +128,10 @@ pub(super) fn write_cache(patient: &Patient<'_>) -> Finding {
         }
         seen.push(format!("{disk} {mode}"));
     }
-    match seen.is_empty() {
-        true => Finding::unknown(NO_DISK),
-        false => Finding::fine(seen.join(", ")),
+    if seen.is_empty() {
+        Finding::unknown(NO_DISK)
+    } else {
+        Finding::fine(seen.join(", "))
     }
 }
 
@@ -138,11 +139,8 @@ pub(super) fn write_cache(patient: &Patient<'_>) -> Finding {
 fn has_volatile_cache(patient: &Patient<'_>, disk: &str) -> bool {
     let folder = format!("/sys/block/{disk}/device/scsi_disk");
     let names = patient.host.names(&folder);
-    let caches = names.iter().filter_map(|name| {
-        let path = format!("{folder}/{name}/cache_type");
-        patient.host.value(&path)
-    });
-    caches
-        .into_iter()
-        .any(|cache| cache.starts_with("write back"))
+    names.iter().any(|name| {
+        let cache = patient.host.value(&format!("{folder}/{name}/cache_type"));
+        cache.is_some_and(|cache| cache.starts_with("write back"))
+    })
 }

@@ -212,18 +212,18 @@ fn shown(check: &Check, finding: &Finding) -> String {
     };
     let mut text = format!("{verdict:8} {:16} {}\n", check.name, finding.found);
     if !finding.wanted.is_empty() {
-        text += &format!(
-            "         wanted: {}\n         why: {}\n",
-            finding.wanted, check.why
-        );
+        let (wanted, why) = (&finding.wanted, check.why);
+        text.push_str("         wanted: ");
+        text.push_str(wanted);
+        text.push_str("\n         why: ");
+        text.push_str(why);
+        text.push('\n');
     }
     text
 }
 
 /// The names of the checks, a line each.
 pub(super) fn names() -> String {
-    CHECKS
-        .iter()
-        .map(|check| format!("{}\n", check.name))
-        .collect()
+    let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+    names.join("\n") + "\n"
 }
