@@ -35,8 +35,8 @@ command -v valgrind >/dev/null || {
     exit 2
 }
 
-program=$(cargo bench --locked --quiet --no-run -p ringtail --bench instructions --message-format json |
-    sed -n 's/.*"executable":"\([^"]*\/instructions-[^"]*\)".*/\1/p' | tail -1)
+cargo build --release --locked --quiet -p ringtail --features count --bin instructions
+program=${CARGO_TARGET_DIR:-target}/release/instructions
 [[ -x $program ]] || {
     echo 'instructions.sh: the program was not built' >&2
     exit 2

@@ -13,11 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const COMMITS: usize = 16;
 
 fn main() {
-    // Cargo adds an argument of its own (`--bench`).
-    let words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
     let [shape, together] = &words[..] else {
         println!("usage: instructions EVENTSxBYTES BATCHES_IN_A_COMMIT");
         return;
