@@ -57,8 +57,8 @@ fn round(path: &mut Path, frame: &[u8], together: usize) -> (u64, u64) {
 }
 
 const SHAPES: [(usize, usize); 3] = [(1, 200), (10, 200), (50, 256)];
-/// Futures, tables and places of one commit.
-const OF_A_COMMIT_MAX: u64 = 16;
+/// The futures, tables and places of one commit.
+const OF_A_COMMIT_MAX: u64 = 10;
 
 #[test]
 fn the_counter_counts() {
@@ -82,16 +82,19 @@ fn taking_a_batch_allocates_nothing() {
 }
 
 #[test]
-fn a_commit_allocates_the_same_for_one_batch_and_for_many() {
+fn a_commit_allocates_a_few_times_however_many_batches_share_it() {
     for (events, bytes) in SHAPES {
         let frame = request(events, bytes);
         let mut path = Path::open();
-        for together in [64, 1, 64, 1] {
-            round(&mut path, &frame, together);
+        for together in [1, 16, 128] {
+            for _ in 0..4 {
+                round(&mut path, &frame, together);
+            }
+            let (_, committing) = round(&mut path, &frame, together);
+            assert!(
+                committing <= OF_A_COMMIT_MAX,
+                "{together} batches of {events} x {bytes} B: {committing} allocations"
+            );
         }
-        let (_, many) = round(&mut path, &frame, 64);
-        let (_, one) = round(&mut path, &frame, 1);
-        assert_eq!(many, one, "{events} x {bytes} B");
-        assert!(one <= OF_A_COMMIT_MAX, "a commit allocates {one} times");
     }
 }
