@@ -9,6 +9,8 @@
 # routed, appended to the open frame of a journal on a disk in memory; then the commit, and the
 # answers. Not counted: the runtime, sockets, the kernel (see perf/profile.sh for those).
 #
+# PROGRAM   one that is built already, to count instead
+#
 # Another compiler, another version of a library or another kind of processor moves the figures by
 # some percent: record them anew, with the reason, in the commit that changes them.
 
@@ -35,8 +37,11 @@ command -v valgrind >/dev/null || {
     exit 2
 }
 
-cargo build --release --locked --quiet -p ringtail --features count --bin instructions
-program=${CARGO_TARGET_DIR:-target}/release/instructions
+program=${PROGRAM:-}
+if [[ ! $program ]]; then
+    cargo build --release --locked --quiet -p ringtail --features count --bin instructions
+    program=${CARGO_TARGET_DIR:-target}/release/instructions
+fi
 [[ -x $program ]] || {
     echo 'instructions.sh: the program was not built' >&2
     exit 2

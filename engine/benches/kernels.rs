@@ -250,10 +250,10 @@ fn checksums(criterion: &mut Criterion) {
         let data = pattern(bytes, 3);
         let mut group = group(criterion, "checksum", &bytes.to_string(), &data);
         group.bench_function("CRC-64/NVME", |bencher| {
-            bencher.iter(|| crc64(black_box(&data)))
+            bencher.iter(|| crc64(black_box(&data)));
         });
         group.bench_function("CRC-32C", |bencher| {
-            bencher.iter(|| crc32c(black_box(&data)))
+            bencher.iter(|| crc32c(black_box(&data)));
         });
     }
 }
@@ -270,7 +270,7 @@ fn frame_encode(criterion: &mut Criterion) {
     let write = |out: &mut Vec<u8>| {
         out.clear();
         write_message_with(Encoding::Protobuf, out, |out| {
-            encode(Encoding::Protobuf, &answer, out)
+            encode(Encoding::Protobuf, &answer, out);
         });
     };
     let mut out = Vec::new();
@@ -283,7 +283,7 @@ fn frame_encode(criterion: &mut Criterion) {
     let written = out.clone();
     let mut group = group(criterion, "frame-encode", "answer", &written);
     group.bench_function("ours", |bencher| {
-        bencher.iter(|| write(black_box(&mut out)))
+        bencher.iter(|| write(black_box(&mut out)));
     });
     let theirs = SendEventResponse {
         sent_time: 1_790_000_000,
@@ -315,7 +315,7 @@ fn settle(criterion: &mut Criterion) {
     assert_eq!(round(&mut ledger), WAITING);
     let mut group = group(criterion, "ledger-settle", "512", &waiters);
     group.bench_function("ours", |bencher| {
-        bencher.iter(|| round(black_box(&mut ledger)))
+        bencher.iter(|| round(black_box(&mut ledger)));
     });
 }
 

@@ -7,16 +7,16 @@ use std::io;
 use std::rc::Rc;
 
 #[derive(Clone, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     files: Rc<RefCell<BTreeMap<String, File>>>,
     idle: Rc<RefCell<Vec<Vec<u8>>>>,
 }
 
 #[derive(Clone, Default)]
-pub struct File(Rc<RefCell<Vec<u8>>>);
+pub(crate) struct File(Rc<RefCell<Vec<u8>>>);
 
 /// A buffer that goes back to its disk.
-pub struct Buffer {
+pub(crate) struct Buffer {
     bytes: Vec<u8>,
     idle: Rc<RefCell<Vec<Vec<u8>>>>,
 }

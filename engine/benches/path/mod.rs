@@ -30,7 +30,7 @@ const GUID_BYTES: usize = 36;
 const SEGMENT_BYTES: u64 = 32 << 20;
 
 /// A request of so many events of so many bytes, as a client sends it: masked, in one binary frame.
-pub fn request(events: usize, bytes: usize) -> Vec<u8> {
+pub(crate) fn request(events: usize, bytes: usize) -> Vec<u8> {
     let event = |index: usize| Event {
         event_bytes: (0..bytes).map(|at| (at * 7 + index) as u8).collect(),
         r#type: "click".to_owned(),
@@ -70,7 +70,7 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
 type Waiter = [u8; GUID_BYTES];
 
 /// One connection and one journal.
-pub struct Path {
+pub(crate) struct Path {
     buffer: Buffer,
     decoder: Decoder,
     batch: Batch,
@@ -80,11 +80,11 @@ pub struct Path {
     committer: Committer<Memory>,
     ledger: Ledger<Waiter>,
     /// Answers, as they would be sent.
-    pub outbox: Vec<u8>,
+    pub(crate) outbox: Vec<u8>,
 }
 
 impl Path {
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let pattern = Pattern::parse("clickstream-%s-log").expect("the pattern is legal");
         let topic = Topic {
             id: TopicId(7),
@@ -118,7 +118,7 @@ impl Path {
     }
 
     /// Takes one request in, as far as the open frame. The copy stands for the kernel's.
-    pub fn take(&mut self, frame: &[u8]) {
+    pub(crate) fn take(&mut self, frame: &[u8]) {
         self.buffer.make_room(self.buffer.len() + frame.len());
         self.buffer.space()[..frame.len()].copy_from_slice(frame);
         self.buffer.advance(frame.len());
@@ -154,13 +154,11 @@ impl Path {
     }
 
     /// Commits what was taken and answers it. Returns how many requests were answered.
-    pub fn commit(&mut self) -> usize {
+    pub(crate) fn commit(&mut self) -> usize {
         self.outbox.clear();
-        let upto = loop {
-            match at_once(self.committer.step()) {
-                Step::Durable(ticket) => break ticket,
-                other => panic!("the commit became {other:?}"),
-            }
+        let upto = match at_once(self.committer.step()) {
+            Step::Durable(ticket) => ticket,
+            other => panic!("the commit became {other:?}"),
         };
         self.journal.take_commits(|_| ());
         self.answer(upto)

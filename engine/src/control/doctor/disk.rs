@@ -16,7 +16,7 @@ fn nearest(folder: &Path) -> PathBuf {
 }
 
 fn device(folder: &Path) -> Option<(u32, u32)> {
-    let device = stat(&nearest(folder)).ok()?.st_dev;
+    let device = stat(nearest(folder)).ok()?.st_dev;
     Some((major(device), minor(device)))
 }
 

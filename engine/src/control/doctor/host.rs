@@ -77,7 +77,9 @@ fn collect_disks(block: &Path, disks: &mut Vec<String>) {
         .filter_map(|slave| fs::canonicalize(slave.path()).ok())
         .collect();
     if !slaves.is_empty() {
-        slaves.iter().for_each(|slave| collect_disks(slave, disks));
+        for slave in &slaves {
+            collect_disks(slave, disks);
+        }
         return;
     }
     let is_part = block.join("partition").exists();
