@@ -8,7 +8,7 @@
 use super::fleet::Fleet;
 use super::topics;
 use crate::limit;
-use crate::log::catalogue::{Catalogue, CatalogueError, Driver, identity};
+use crate::log::catalogue::{self, Catalogue, CatalogueError, Driver, identity};
 use crate::log::format::StoreId;
 use crate::log::mirror::Member;
 use crate::log::reconcile::{ReconcileError, reconcile};
@@ -84,7 +84,13 @@ impl Keeper {
         let (mirror, read) = (found.mirror.clone(), Rc::clone(&clock));
         spawn_local(found.tender.run()).detach();
         let clock_of = Rc::new(move || read.now());
-        let opened = Catalogue::take_up(found.mirror, store, found.recovered, clock_of).await?;
+        let opened = Catalogue::take_up(
+            found.mirror,
+            catalogue::settings(store),
+            found.recovered,
+            clock_of,
+        )
+        .await?;
         let (catalogue, driver, named) = opened;
         let topics = named.into_iter().map(|(id, name)| Topic { id, name });
         let mut table = Table::new(route.pattern.clone(), topics);

@@ -44,14 +44,28 @@ impl<D: Disk> Catalogue<D> {
         store: StoreId,
         clock: Rc<dyn Fn() -> Micros>,
     ) -> Result<(Self, Driver<D>, Vec<Named>), CatalogueError> {
-        let recovered = recover(&disk, CATALOGUE, identity(store)).await?;
-        Self::take_up(disk, store, recovered, clock).await
+        Self::open_with(disk, settings(store), clock).await
     }
 
-    /// As [`Catalogue::open`], when it was recovered before.
+    /// As [`Catalogue::open`], for a store whose catalogue has segments of another size.
+    pub async fn open_with(
+        disk: D,
+        settings: Settings,
+        clock: Rc<dyn Fn() -> Micros>,
+    ) -> Result<(Self, Driver<D>, Vec<Named>), CatalogueError> {
+        let identity = Identity {
+            store: settings.store,
+            journal: CATALOGUE_JOURNAL,
+            segment_bytes: settings.segment_bytes,
+        };
+        let recovered = recover(&disk, CATALOGUE, identity).await?;
+        Self::take_up(disk, settings, recovered, clock).await
+    }
+
+    /// Opens the catalogue as its recovery found it.
     pub async fn take_up(
         disk: D,
-        store: StoreId,
+        settings: Settings,
         mut recovered: Recovered<D::File>,
         clock: Rc<dyn Fn() -> Micros>,
     ) -> Result<(Self, Driver<D>, Vec<Named>), CatalogueError> {
@@ -61,7 +75,6 @@ impl<D: Disk> Catalogue<D> {
             .map(|(id, name)| (id, Arc::from(name)))
             .collect();
         topics.sort_by(|one, other| one.1.cmp(&other.1));
-        let settings = settings(store);
         let table = topics.iter().cloned();
         let folder = CATALOGUE.to_owned();
         let started = Journal::start(disk, folder, settings, recovered, table, clock).await?;
@@ -74,6 +87,11 @@ impl<D: Disk> Catalogue<D> {
             },
             topics,
         ))
+    }
+
+    /// The journal that it is.
+    pub fn journal(&self) -> &Journal<D> {
+        &self.journal
     }
 
     /// Makes topics known for ever; returns when that is durable.
@@ -89,11 +107,6 @@ impl<D: Disk> Catalogue<D> {
     /// To be called every few seconds: a full disk is tried again.
     pub fn try_again(&self) {
         self.journal.try_again();
-    }
-
-    /// What it is written in.
-    pub fn journal(&self) -> &Journal<D> {
-        &self.journal
     }
 
     /// Why no topic can be added, if none can.
@@ -117,7 +130,7 @@ pub fn identity(store: StoreId) -> Identity {
 }
 
 /// A small journal: one segment in use, one in reserve, the older ones recycled at once.
-fn settings(store: StoreId) -> Settings {
+pub fn settings(store: StoreId) -> Settings {
     Settings {
         store,
         journal: CATALOGUE_JOURNAL,

@@ -6,6 +6,7 @@ pub mod format;
 pub mod journal;
 pub mod mirror;
 pub mod offline;
+pub mod planted;
 pub mod reconcile;
 pub mod recover;
 pub mod report;

@@ -2,7 +2,8 @@
 //!
 //! 1. Each volume is recovered by itself. What is damaged on one and whole on another is repaired ([`heal`]).
 //! 2. The newest record of who keeps copies says who must be there; the right copy is the one with the
-//!    highest (epoch, sequence) among its members ([`choose`]). Files' times and lengths say nothing.
+//!    highest (epoch, sequence) among its members ([`choose`]), with the frames that others have behind its
+//!    end ([`extend`]). Files' times and lengths say nothing.
 //!    When only damaged copies could tell, the start stops, or goes on without what is lost ([`give_up`]).
 //! 3. Members that miss the end of the chain get it ([`follow`]), one volume after the other.
 //!
@@ -13,6 +14,7 @@
 //!          rules ask for the journal is handed over all the same: it can be read, and they may come back.
 
 mod choose;
+mod extend;
 mod follow;
 mod front;
 mod give_up;
@@ -154,6 +156,7 @@ pub async fn reconcile<D: Disk>(
             front::check(copy, place).await;
         }
     }
+    extend::extend(&mut copies, place, permissions, &mut notes).await;
     let choice = give_up::choose(&mut copies, place, permissions, &mut notes).await?;
     let (best, mut recovered, others) = take_best(copies, &choice);
     flush_walked(&best, &recovered).await?;
@@ -281,6 +284,7 @@ async fn open_on_all<D: Disk>(
             records: old.records,
             places: old.places,
             defined: old.defined,
+            unproven: old.unproven,
         });
     }
     let mut spare = Vec::new();

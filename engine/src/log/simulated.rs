@@ -7,14 +7,17 @@
 //! Cancel:  an operation that is dropped has reached the disk or not, as a write that a crash meets.
 //! Full:    with a capacity, whatever would make files longer than that in all answers `StorageFull`.
 
+mod damage;
 mod executor;
+mod fault;
 mod platter;
 
 pub use executor::{Executor, Halt, pause, run};
+pub use fault::{Chances, Fault, Faults, Trick};
 pub use platter::{Operation, Tally};
 
 use super::disk::Disk;
-use platter::{Platter, input_output_error};
+use platter::{Failure, Platter};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -55,8 +58,14 @@ pub struct Behaviour {
     pub polls_max: u64,
     /// Bytes that all files may have; `None` for no bound.
     pub capacity: Option<u64>,
-    /// One in so many operations of a kind fails with EIO; `None` for never.
+    /// One in so many operations of any kind fails with EIO; `None` for never.
     pub error_one_in: Option<u64>,
+    /// As `error_one_in`, by kind.
+    pub errors: Chances,
+    /// Operations that fail with ENOSPC, whatever room there is.
+    pub full: Chances,
+    /// One in so many reads gives less than was asked for; 0 for never.
+    pub short_reads: u64,
 }
 
 impl Default for Behaviour {
@@ -65,6 +74,9 @@ impl Default for Behaviour {
             polls_max: 6,
             capacity: None,
             error_one_in: None,
+            errors: Chances::NEVER,
+            full: Chances::NEVER,
+            short_reads: 0,
         }
     }
 }
@@ -111,6 +123,28 @@ impl SimulatedDisk {
         }
     }
 
+    /// Ends the process and leaves the machine on: what it had written is in the machine's memory, durable
+    /// or not, and of what was on its way `random` says what arrives. Handles from before are dead.
+    pub fn kill(&self, random: &mut Random) -> Self {
+        let run = self.platter.borrow_mut().kill(random);
+        Self {
+            platter: self.platter.clone(),
+            run,
+        }
+    }
+
+    /// Another disk with the same contents, that goes its own way from here.
+    pub fn copy(&self) -> Self {
+        Self {
+            platter: Rc::new(RefCell::new(self.platter.borrow().clone())),
+            run: self.run,
+        }
+    }
+
+    pub fn behaviour(&self) -> Behaviour {
+        self.platter.borrow().behaviour
+    }
+
     pub fn set_behaviour(&self, behaviour: Behaviour) {
         self.platter.borrow_mut().behaviour = behaviour;
     }
@@ -120,14 +154,40 @@ impl SimulatedDisk {
         self.platter.borrow_mut().plan_failure(operation, others);
     }
 
+    /// Lets the write to a finished segment go wrong that comes after `others` more of them: it resolves well,
+    /// and its bytes are not where they should be.
+    pub fn trick_after(&self, trick: Trick, others: u64) {
+        self.platter.borrow_mut().plan_trick(trick, others);
+    }
+
     /// Lets reads give less than asked for, from now on.
     pub fn shorten_reads(&self, shorten: bool) {
-        self.platter.borrow_mut().short_reads = shorten;
+        self.platter.borrow_mut().behaviour.short_reads = u64::from(shorten) * 2;
     }
 
     /// Turns one bit over, at rest. `false` when there is no such place.
     pub fn flip(&self, path: &str, bit: u64) -> bool {
         self.platter.borrow_mut().flip(path, bit)
+    }
+
+    /// The blocks (file and position) that do not hold what was written to them last, durably.
+    pub fn damaged(&self) -> Vec<(String, u64)> {
+        self.platter.borrow().damaged_places()
+    }
+
+    /// Puts into every damaged block what it should hold.
+    pub fn undo_damage(&self) {
+        self.platter.borrow_mut().undo_damage();
+    }
+
+    /// Bytes of all files.
+    pub fn used(&self) -> u64 {
+        self.platter.borrow().used()
+    }
+
+    /// The faults that there were.
+    pub fn faults(&self) -> Faults {
+        self.platter.borrow().faults.clone()
     }
 
     /// Overwrites bytes at rest. `false` when there is no such place.
@@ -155,12 +215,12 @@ impl SimulatedDisk {
         &self,
         operation: Operation,
         begin: impl FnOnce(&mut Platter) -> u64,
-        end: impl FnOnce(&mut Platter, u64, bool) -> io::Result<T>,
+        end: impl FnOnce(&mut Platter, u64, Option<Failure>) -> io::Result<T>,
     ) -> io::Result<T> {
-        let (mut polls, fails, token) = {
+        let (mut polls, failure, token) = {
             let mut platter = self.platter.borrow_mut();
-            let (polls, fails) = platter.draw(operation);
-            (polls, fails, begin(&mut platter))
+            let (polls, failure) = platter.draw(operation);
+            (polls, failure, begin(&mut platter))
         };
         std::future::poll_fn(|context| {
             if self.platter.borrow().run != self.run {
@@ -174,7 +234,7 @@ impl SimulatedDisk {
             Poll::Pending
         })
         .await;
-        end(&mut self.platter.borrow_mut(), token, fails)
+        end(&mut self.platter.borrow_mut(), token, failure)
     }
 
     /// An operation that does all its work at its end.
@@ -183,11 +243,9 @@ impl SimulatedDisk {
         operation: Operation,
         work: impl FnOnce(&mut Platter) -> io::Result<T>,
     ) -> io::Result<T> {
-        let end = |platter: &mut Platter, _, fails: bool| {
-            if fails {
-                return Err(input_output_error());
-            }
-            work(platter)
+        let end = |platter: &mut Platter, _, failure: Option<Failure>| match failure {
+            Some(failure) => Err(failure.error()),
+            None => work(platter),
         };
         self.operate(operation, |_| 0, end).await
     }
@@ -203,11 +261,9 @@ impl SimulatedDisk {
         self.operate(
             operation,
             |platter| platter.begin_write(node, position, bytes),
-            |platter, token, fails| {
-                if fails {
-                    return Err(input_output_error());
-                }
-                platter.end_write(node, token, operation == Operation::WriteDurable)
+            |platter, token, failure| match failure {
+                Some(failure) => Err(failure.error()),
+                None => platter.end_write(node, token, operation),
             },
         )
         .await
@@ -310,12 +366,9 @@ impl Disk for SimulatedDisk {
         self.operate(
             Operation::Flush,
             Platter::next_write,
-            |platter, upto, fails| {
-                platter.end_flush(node, upto, fails);
-                if fails {
-                    return Err(input_output_error());
-                }
-                Ok(())
+            |platter, upto, failure| {
+                platter.end_flush(node, upto, failure.is_some());
+                failure.map_or(Ok(()), |failure| Err(failure.error()))
             },
         )
         .await
@@ -323,5 +376,31 @@ impl Disk for SimulatedDisk {
 
     async fn close(&self, _file: File) -> io::Result<()> {
         self.at_once(Operation::Name, |_| Ok(())).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_flush_has_failed_for_does_not_come_back_over_what_was_flushed_later() {
+        for seed in 0..50 {
+            let disk = SimulatedDisk::new(seed, Behaviour::default());
+            let block = |byte| Rc::new(vec![byte; 4096]);
+            let work = async {
+                let file = disk.create("file").await?;
+                disk.flush_folder("").await?;
+                disk.fail_after(Operation::Flush, 0);
+                disk.write(&file, 0, block(1)).await?;
+                assert!(disk.flush(&file).await.is_err());
+                disk.write(&file, 0, block(2)).await?;
+                disk.flush(&file).await
+            };
+            let worked = Executor::new(seed).wait(work);
+            worked.expect("it comes to its end").expect("one failure");
+            let after = disk.crash(&mut Random::new(seed)).contents("file");
+            assert_eq!(after, Some(vec![2; 4096]), "seed {seed}");
+        }
     }
 }

@@ -176,6 +176,8 @@ async fn establish<D: Disk>(
         stale,
     } = known;
     if found == Some(*superblock) {
+        // Its name may be news that a killed program did not live to make durable.
+        during(disk.flush_folder("").await, "flush the volume's folder")?;
         return write_superblock(disk, superblock, false, stale).await;
     }
     // The copy that counts is written last, so that one is whole at any moment.

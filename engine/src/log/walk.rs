@@ -8,7 +8,8 @@ use std::io;
 /// Read at once; a larger frame is read on its own.
 const STEP_BYTES: u64 = 4 << 20;
 
-/// Reads what must be there: a short answer is an error, never taken for the end of what was written.
+/// Reads what must be there. A short answer is never taken for the end of what was written: each copy is asked
+/// once more, and then it is an error.
 pub async fn read_whole<D: Disk>(
     disk: &D,
     file: &D::File,
@@ -16,10 +17,18 @@ pub async fn read_whole<D: Disk>(
     bytes: usize,
 ) -> io::Result<D::Buffer> {
     let buffer = disk.read(file, position, bytes).await?;
-    if buffer.as_ref().len() < bytes {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    if bytes <= buffer.as_ref().len() {
+        return Ok(buffer);
     }
-    Ok(buffer)
+    for copy in 0..disk.copies() {
+        let again = disk.read_copy(copy, file, position, bytes).await;
+        if let Ok(buffer) = again
+            && bytes <= buffer.as_ref().len()
+        {
+            return Ok(buffer);
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 /// A stretch of one segment file in memory, moved forward frame by frame.

@@ -191,4 +191,14 @@ mod tests {
             Err(Defect::UnknownFeature { bits })
         );
     }
+
+    #[test]
+    fn any_bytes_are_only_a_claim() {
+        bolero::check!()
+            .with_iterations(5_000)
+            .for_each(|bytes: &[u8]| {
+                let _ = Superblock::decode(bytes);
+                let _ = Superblock::choose(bytes, bytes);
+            });
+    }
 }

@@ -8,6 +8,7 @@ use super::super::format::Features;
 use super::super::format::frame::{FrameHeader, HEADER_BYTES as FRAME_HEADER_BYTES};
 use super::super::format::segment::{HEADER_BYTES, Opening};
 use super::super::mirror::{is_too_few, unless_too_few};
+use super::super::planted::{self, Planted};
 use super::super::wake::Receipt;
 use super::segment::{OpenSegment, SealedSegment};
 use super::staging::Contents;
@@ -448,7 +449,16 @@ fn system_bytes(frame: &SystemFrame) -> u64 {
 /// With no segment to write to and none to be had, what is staged is refused, not kept waiting.
 fn discard_when_full<D: Disk>(inner: &mut Inner<D>) -> Option<Step> {
     let reason = inner.full.clone()?;
-    inner.staging.discard(&mut inner.topics);
+    if planted::is(Planted::KeepRefusedOffsets) {
+        let contents = inner.staging.close(
+            &mut vec![0; inner.settings.frame_bytes_max],
+            &mut inner.topics,
+            false,
+        );
+        drop(contents);
+    } else {
+        inner.staging.discard(&mut inner.topics);
+    }
     inner.topics.next_frame();
     inner.buffer = None;
     let upto = inner.ticket;

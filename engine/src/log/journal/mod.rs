@@ -13,6 +13,7 @@ mod keeping;
 mod prepare;
 mod read;
 mod rebuild;
+mod retire;
 mod scrub;
 mod segment;
 mod settle;
@@ -228,7 +229,8 @@ impl<D: Disk> Journal<D> {
         }
         if inner.buffer.is_none() {
             inner.buffer = Some(inner.disk.buffer(inner.settings.frame_bytes_max));
-            inner.staged_since = now;
+            // Requests may have another clock than the wait.
+            inner.staged_since = (inner.clock)();
         }
         if let Some(buffer) = &mut inner.buffer {
             inner

@@ -11,6 +11,7 @@ use super::super::format::frame::SectionKind;
 use super::super::format::section::{self, CheckpointRow};
 use super::super::format::segment::{HEADER_BYTES, Kind, SegmentHeader};
 use super::super::mirror::unless_too_few;
+use super::super::planted::{self, Planted};
 use super::super::recover::{Found, segment_name};
 use super::super::wake::Receipt;
 use super::commit::write;
@@ -177,6 +178,12 @@ impl<D: Disk> Preparer<D> {
             disk.remove(&unfinished).await?;
         }
         let file = disk.create(&unfinished).await?;
+        if planted::is(Planted::NameBeforeBytes) {
+            disk.rename(&unfinished, &name).await?;
+            disk.flush_folder(&folder).await?;
+            self.fill(disk, &file, segment_bytes).await?;
+            return Ok((name, Rc::new(file)));
+        }
         let filled = self.fill(disk, &file, segment_bytes).await;
         if let Err(error) = filled {
             let _ = disk.close(file).await;
@@ -247,7 +254,7 @@ impl<D: Disk> Preparer<D> {
 
     /// Raises the low watermarks over the oldest sealed segment; its file is free when that is durable.
     async fn begin_to_retire(&mut self) -> bool {
-        let Some(index) = self.journal.index_of_oldest().await else {
+        let Some(index) = self.journal.ends_of_oldest().await else {
             return false;
         };
         if self.journal.is_closing() {
@@ -259,7 +266,11 @@ impl<D: Disk> Preparer<D> {
             .borrow_mut()
             .stage_low_watermarks(&index, receipt.clone());
         self.journal.bells.commit.ring();
-        self.retiring = Some(receipt);
+        if planted::is(Planted::RecycleEarly) {
+            self.journal.inner.borrow_mut().free_oldest();
+        } else {
+            self.retiring = Some(receipt);
+        }
         true
     }
 }

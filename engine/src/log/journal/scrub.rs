@@ -7,6 +7,8 @@
 
 use super::super::disk::Disk;
 use super::super::mirror::{Mirror, MirrorFile};
+use super::super::planted::{self, Planted};
+use super::super::walk::read_whole;
 use super::examine::{At, Copy, Expected};
 use super::{Inner, Journal};
 use crate::unit::Life;
@@ -216,7 +218,9 @@ impl<D: Disk> Journal<Mirror<D>> {
             let Ok(Some(piece)) = other.fetch(expected, &at).await else {
                 continue;
             };
-            let written = if serving {
+            let written = if planted::is(Planted::RepairFromTheBadCopy) {
+                spread(copy, other, piece.position, piece.bytes.len()).await
+            } else if serving {
                 self.repair(expected, copy, piece.position, &piece.bytes)
                     .await
             } else {
@@ -258,6 +262,18 @@ impl<D: Disk> Journal<Mirror<D>> {
         }
         written.map(|()| true)
     }
+}
+
+/// What a repair in the wrong direction would do.
+async fn spread<D: Disk>(
+    bad: &Copy<D>,
+    good: &Copy<D>,
+    position: u64,
+    length: usize,
+) -> io::Result<bool> {
+    let bytes = read_whole(&bad.disk, &bad.file, position, length).await?;
+    overwrite(good, position, &bytes.as_ref()[..length]).await?;
+    Ok(true)
 }
 
 /// The copies of a file on all volumes in service.

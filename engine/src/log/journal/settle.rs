@@ -3,6 +3,7 @@
 //! Always:  the marks move only over frames whose write and flush have both resolved well, without a gap.
 
 use super::super::disk::Disk;
+use super::super::planted::{self, Planted};
 use super::{Commit, InFlight, Inner};
 use crate::unit::Sequence;
 use std::io;
@@ -62,6 +63,12 @@ impl<D: Disk> Inner<D> {
             .find(|frame| frame.sequence == sequence)
         {
             frame.flush_us = Some(now.since(frame.submitted));
+        }
+        if planted::is(Planted::AcknowledgeBeyondThePrefix) {
+            let earlier = self.in_flight.iter_mut();
+            earlier
+                .filter(|frame| frame.sequence < sequence)
+                .for_each(|frame| frame.flush_us = Some(0));
         }
         while let Some(frame) = self.in_flight.front() {
             let Some(flush_us) = frame.flush_us else {

@@ -4,9 +4,12 @@ use super::super::disk::Disk;
 use super::super::format::frame::SectionKind;
 use super::super::format::loss::{self, Loss};
 use super::super::format::section::{self, CheckpointRow};
+use super::super::format::segment::HEADER_BYTES;
 use super::super::mirror::unless_too_few;
+use super::super::planted::{self, Planted};
 use super::super::recover::{Found, Recovered, Walked};
 use super::super::wake::Receipt;
+use super::super::walk::read_whole;
 use super::keeping::Keeping;
 use super::scrub::Scrubbing;
 use super::segment::{OpenSegment, Prepared, SealedSegment};
@@ -90,10 +93,16 @@ impl<D: Disk> Journal<D> {
         table: impl Iterator<Item = (TopicId, Arc<str>)>,
         clock: Rc<dyn Fn() -> Micros>,
     ) -> Result<(Self, Committer<D>, Preparer<D>), StartError> {
+        // A program that was killed may have left names that no flush has made durable.
+        let named = disk.flush_folder(&folder).await;
+        unless_too_few(named).map_err(|source| StartError::Disk {
+            deed: "flush the journal's folder",
+            source,
+        })?;
         for walked in &recovered.walked {
-            let flushed = disk.flush(&walked.segment.file).await;
-            unless_too_few(flushed).map_err(|source| StartError::Disk {
-                deed: "flush a segment",
+            let found = make_durable(&disk, walked).await;
+            unless_too_few(found).map_err(|source| StartError::Disk {
+                deed: "write the end of a segment again",
                 source,
             })?;
         }
@@ -217,6 +226,37 @@ impl<D: Disk> Inner<D> {
             settings,
         }
     }
+}
+
+/// Makes what recovery has read of a segment durable. A flush alone is not enough: one that failed before the
+/// last end may have left frames that can be read and are on no disk, and a flush succeeds only once with the
+/// news. So the last frames, which no other says to be durable, are written again with what was read, and with
+/// them the header.
+async fn make_durable<D: Disk>(disk: &D, walked: &Walked<D::File>) -> io::Result<()> {
+    if planted::is(Planted::TrustWhatWasFound) {
+        return Ok(());
+    }
+    let file = &walked.segment.file;
+    let from = walked.unproven.first().map_or(walked.end, |first| first.1);
+    if from < walked.end {
+        write_again(disk, file, 0, HEADER_BYTES as u64).await?;
+        write_again(disk, file, from, walked.end).await?;
+    }
+    disk.flush(file).await
+}
+
+/// Writes the bytes from `from` to `end` over themselves.
+async fn write_again<D: Disk>(disk: &D, file: &D::File, from: u64, end: u64) -> io::Result<()> {
+    const STEP_BYTES: u64 = 1 << 20;
+    let mut position = from;
+    while position < end {
+        let bytes = STEP_BYTES.min(end - position) as usize;
+        let buffer = read_whole(disk, file, position, bytes).await?;
+        let same = disk.freeze(buffer, bytes);
+        disk.write(file, position, same).await?;
+        position += bytes as u64;
+    }
+    Ok(())
 }
 
 pub(super) fn take_spare<F>(found: Found<F>) -> Prepared<F> {

@@ -4,7 +4,7 @@
 
 use super::super::format::section::CheckpointRow;
 use crate::unit::{Life, Offset, TopicId, TopicIndex};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What recovery found of one topic.
@@ -44,7 +44,8 @@ pub(super) struct Topics {
     rows: Vec<Topic>,
     by_id: HashMap<TopicId, TopicIndex>,
     /// What recovery found of topics that no table has named yet.
-    recovered: HashMap<TopicId, Extent>,
+    /// Ordered, for their order reaches the disk.
+    recovered: BTreeMap<TopicId, Extent>,
     /// Counts the frames, so that open batches of older frames are seen as closed.
     frame: u64,
     life: Life,
@@ -53,7 +54,7 @@ pub(super) struct Topics {
 impl Topics {
     pub(super) fn new(recovered: HashMap<TopicId, Extent>) -> Self {
         Self {
-            recovered,
+            recovered: recovered.into_iter().collect(),
             ..Self::default()
         }
     }

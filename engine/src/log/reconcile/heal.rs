@@ -105,13 +105,13 @@ async fn heal_from<D: Disk>(
     }
 }
 
-/// The frame that is damaged.
-struct Wanted<'a> {
-    file: &'a str,
-    position: u64,
-    sequence: u64,
-    life: Life,
-    chain: u64,
+/// The frame that is damaged, or missing.
+pub(super) struct Wanted<'a> {
+    pub(super) file: &'a str,
+    pub(super) position: u64,
+    pub(super) sequence: u64,
+    pub(super) life: Life,
+    pub(super) chain: u64,
 }
 
 fn belongs(place: Place<'_>, header: &FrameHeader, life: Life, position: u64) -> bool {
@@ -123,7 +123,7 @@ fn belongs(place: Place<'_>, header: &FrameHeader, life: Life, position: u64) ->
 }
 
 /// Copies the frame and those behind it that are damaged too; gives how many.
-async fn copy_frames<D: Disk>(
+pub(super) async fn copy_frames<D: Disk>(
     damaged: &Member<D>,
     donor: &Member<D>,
     wanted: Wanted<'_>,
@@ -217,7 +217,11 @@ async fn newest_life<D: Disk>(
 }
 
 /// A segment's first frame says all that its header says.
-async fn head_from_frames<D: Disk>(disk: &D, name: &str, place: Place<'_>) -> io::Result<bool> {
+pub(super) async fn head_from_frames<D: Disk>(
+    disk: &D,
+    name: &str,
+    place: Place<'_>,
+) -> io::Result<bool> {
     let file = disk.open(name).await?;
     let newest = newest_life(disk, &file, place).await?;
     let mut window = Window::new(disk, &file, place.identity.segment_bytes);

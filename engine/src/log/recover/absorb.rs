@@ -61,6 +61,11 @@ pub(super) fn absorb<F>(
     found.epoch = frame.header.epoch;
     found.last = Some(frame.header.sequence);
     found.chain = frame.chain_value;
+    let (sequence, durable) = (frame.header.sequence, frame.header.durable_upto);
+    walked.unproven.push((sequence, walked.end));
+    walked
+        .unproven
+        .retain(|(sequence, _)| durable < Some(*sequence));
     walked.end += frame.header.padded_bytes() as u64;
     walked.last = found.last;
     walked.chain_out = found.chain;

@@ -136,15 +136,14 @@ impl Executor {
     /// One of those that are ready.
     fn choose(&mut self, main_ready: bool) -> Choice {
         let ready = |task: &Task| task.future.is_some() && task.ready.is_set();
-        let mut all: Vec<Choice> = (0..self.tasks.len())
-            .filter(|index| ready(&self.tasks[*index]))
-            .map(Choice::Task)
-            .collect();
-        if main_ready {
-            all.push(Choice::Main);
+        let count = self.tasks.iter().filter(|task| ready(task)).count();
+        let all = count + usize::from(main_ready);
+        if all == 0 {
+            return Choice::Nobody;
         }
-        let chosen = self.random.below(all.len() as u64) as usize;
-        all.get(chosen).copied().unwrap_or(Choice::Nobody)
+        let chosen = self.random.below(all as u64) as usize;
+        let mut indices = (0..self.tasks.len()).filter(|index| ready(&self.tasks[*index]));
+        indices.nth(chosen).map_or(Choice::Main, Choice::Task)
     }
 
     fn poll_task(&mut self, index: usize) {

@@ -1,5 +1,7 @@
 //! What a simulated disk holds: for each file its durable bytes, and the writes that a crash may lose.
 
+use super::damage::Damage;
+use super::fault::{Fault, Faults, Trick};
 use super::{Behaviour, Random};
 use crate::limit::BLOCK_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,10 +21,21 @@ pub enum Operation {
     Name,
 }
 
-/// EIO, as the kernel gives it.
-pub(super) fn input_output_error() -> io::Error {
-    const EIO: i32 = 5;
-    io::Error::from_raw_os_error(EIO)
+/// Why an operation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    Error,
+    NoSpace,
+}
+
+impl Failure {
+    pub(super) fn error(self) -> io::Error {
+        const EIO: i32 = 5;
+        match self {
+            Self::Error => io::Error::from_raw_os_error(EIO),
+            Self::NoSpace => io::ErrorKind::StorageFull.into(),
+        }
+    }
 }
 
 /// How often an operation was begun.
@@ -44,10 +57,10 @@ struct Write {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Node {
-    durable: Vec<u8>,
+pub(super) struct Node {
+    pub(super) durable: Vec<u8>,
     /// As a reader sees it.
-    now: Vec<u8>,
+    pub(super) now: Vec<u8>,
     writes: Vec<Write>,
 }
 
@@ -89,17 +102,20 @@ fn folder_of(path: &str) -> &str {
 pub(super) struct Platter {
     pub(super) behaviour: Behaviour,
     pub(super) run: u64,
-    pub(super) short_reads: bool,
     pub(super) tally: BTreeMap<Operation, Tally>,
-    random: Random,
-    nodes: Vec<Node>,
+    pub(super) faults: Faults,
+    pub(super) random: Random,
+    pub(super) nodes: Vec<Node>,
     folders: BTreeSet<String>,
-    names: BTreeMap<String, usize>,
+    pub(super) names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     changes: Vec<NameChange>,
     /// Counts of begun operations at which one fails.
     planned: BTreeSet<(Operation, u64)>,
     writes: u64,
+    /// What is to go wrong, after so many more writes.
+    pub(super) trick: Option<(Trick, u64)>,
+    pub(super) damage: Damage,
 }
 
 impl Platter {
@@ -107,8 +123,8 @@ impl Platter {
         Self {
             behaviour,
             run: 0,
-            short_reads: false,
             tally: BTreeMap::new(),
+            faults: Faults::new(),
             random: Random::new(seed),
             nodes: Vec::new(),
             folders: BTreeSet::new(),
@@ -117,19 +133,37 @@ impl Platter {
             changes: Vec::new(),
             planned: BTreeSet::new(),
             writes: 0,
+            trick: None,
+            damage: Damage::default(),
         }
     }
 
+    pub(super) fn note(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
     /// How many polls the next operation takes, and whether it fails.
-    pub(super) fn draw(&mut self, operation: Operation) -> (u64, bool) {
+    pub(super) fn draw(&mut self, operation: Operation) -> (u64, Option<Failure>) {
         let polls = self.random.below(self.behaviour.polls_max);
         let tally = self.tally.entry(operation).or_default();
         tally.begun += 1;
         let planned = self.planned.remove(&(operation, tally.begun));
         let chance = self.behaviour.error_one_in;
-        let fails = planned || chance.is_some_and(|chances| self.random.one_in(chances));
-        tally.failed += u64::from(fails);
-        (polls, fails)
+        let any = chance.is_some_and(|chances| self.random.one_in(chances));
+        let errors = self.behaviour.errors.draw(operation, &mut self.random);
+        let failure = if planned || any || errors {
+            Some(Failure::Error)
+        } else {
+            let full = self.behaviour.full.draw(operation, &mut self.random);
+            full.then_some(Failure::NoSpace)
+        };
+        tally.failed += u64::from(failure.is_some());
+        match failure {
+            Some(Failure::Error) => self.note(Fault::Error(operation)),
+            Some(Failure::NoSpace) => self.note(Fault::NoSpace(operation)),
+            None => {}
+        }
+        (polls, failure)
     }
 
     pub(super) fn plan_failure(&mut self, operation: Operation, others: u64) {
@@ -196,6 +230,7 @@ impl Platter {
             return Err(io::ErrorKind::NotFound.into());
         }
         if self.room() == 0 {
+            self.note(Fault::NoSpace(Operation::Name));
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.nodes.push(Node::default());
@@ -206,15 +241,15 @@ impl Platter {
 
     // ---- bytes ----
 
+    pub(super) fn used(&self) -> u64 {
+        let bytes = |node: &usize| self.nodes[*node].now.len() as u64;
+        self.names.values().map(bytes).sum()
+    }
+
     /// Bytes by which files may grow.
     fn room(&self) -> u64 {
-        let used: usize = self
-            .names
-            .values()
-            .map(|node| self.nodes[*node].now.len())
-            .sum();
         let capacity = self.behaviour.capacity.unwrap_or(u64::MAX);
-        capacity.saturating_sub(used as u64)
+        capacity.saturating_sub(self.used())
     }
 
     pub(super) fn size(&self, node: usize) -> u64 {
@@ -246,23 +281,36 @@ impl Platter {
         number
     }
 
-    pub(super) fn end_write(&mut self, node: usize, number: u64, durable: bool) -> io::Result<()> {
+    pub(super) fn end_write(
+        &mut self,
+        index: usize,
+        number: u64,
+        operation: Operation,
+    ) -> io::Result<()> {
         let room = self.room() as usize;
-        let node = &mut self.nodes[node];
+        let node = &mut self.nodes[index];
         let Some(at) = node.writes.iter().position(|write| write.number == number) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let mut write = node.writes.remove(at);
         if node.now.len() + room < write.position + write.bytes.len() {
+            self.note(Fault::NoSpace(operation));
             return Err(io::ErrorKind::StorageFull.into());
         }
+        if let Some(trick) = self.trick_for(index, write.position + write.bytes.len()) {
+            self.play(trick, index, write.position, &write.bytes);
+            return Ok(());
+        }
+        let node = &mut self.nodes[index];
         overlay(&mut node.now, write.position, &write.bytes);
-        if durable {
+        if operation == Operation::WriteDurable {
             overlay(&mut node.durable, write.position, &write.bytes);
             // What an older write has not made durable here never comes back over this one.
             node.writes
                 .iter_mut()
                 .for_each(|older| older.take_over(&write));
+            self.damage
+                .heal(index, write.position, write.position + write.bytes.len());
         } else {
             write.in_flight = false;
             node.writes.push(write);
@@ -271,8 +319,8 @@ impl Platter {
     }
 
     /// Makes the writes durable that had resolved when the flush began, or dooms them.
-    pub(super) fn end_flush(&mut self, node: usize, upto: u64, fails: bool) {
-        let node = &mut self.nodes[node];
+    pub(super) fn end_flush(&mut self, index: usize, upto: u64, fails: bool) {
+        let node = &mut self.nodes[index];
         let covered = |write: &Write| write.number < upto && !write.in_flight && !write.doomed;
         if fails {
             node.writes
@@ -287,44 +335,77 @@ impl Platter {
         node.writes = rest;
         let done: Vec<Write> = done;
         for write in done {
+            // What was doomed before never comes back over it.
+            let older = node.writes.iter_mut();
+            older
+                .filter(|older| older.doomed && older.number < write.number)
+                .for_each(|older| older.take_over(&write));
             overlay(&mut node.durable, write.position, &write.bytes);
+            let end = write.position + write.bytes.len();
+            self.damage.heal(index, write.position, end);
         }
     }
 
     pub(super) fn read(&mut self, node: usize, position: u64, bytes: usize) -> Vec<u8> {
-        let now = &self.nodes[node].now;
-        let start = (position as usize).min(now.len());
-        let mut end = (start + bytes).min(now.len());
-        if self.short_reads && self.random.one_in(2) {
+        let length = self.nodes[node].now.len();
+        let start = (position as usize).min(length);
+        let mut end = (start + bytes).min(length);
+        let chances = self.behaviour.short_reads;
+        if 0 < chances && start < end && self.random.one_in(chances) {
             end = start + self.random.below((end - start) as u64) as usize;
+            self.note(Fault::ShortRead);
         }
-        now[start..end].to_vec()
+        self.nodes[node].now[start..end].to_vec()
     }
 
     // ---- what goes wrong ----
 
     pub(super) fn crash(&mut self, random: &mut Random) -> u64 {
         self.run += 1;
+        self.trick = None;
         for change in std::mem::take(&mut self.changes) {
             if random.one_in(2) {
                 change.apply(&mut self.durable_names);
+            } else {
+                self.note(Fault::NameLostInCrash);
             }
         }
         self.names.clone_from(&self.durable_names);
-        for node in &mut self.nodes {
-            for write in std::mem::take(&mut node.writes) {
-                write.meet_crash(&mut node.durable, random);
+        for index in 0..self.nodes.len() {
+            let mut lost = false;
+            for write in std::mem::take(&mut self.nodes[index].writes) {
+                let fate = write.meet_crash(&mut self.nodes[index].durable, random);
+                self.note(fate);
+                if fate == Fault::KeptInCrash {
+                    let end = write.position + write.bytes.len();
+                    self.damage.heal(index, write.position, end);
+                    if lost {
+                        self.note(Fault::ReorderedInCrash);
+                    }
+                }
+                lost |= fate == Fault::LostInCrash;
             }
+            let node = &mut self.nodes[index];
             node.now.clone_from(&node.durable);
         }
         self.run
     }
 
-    pub(super) fn flip(&mut self, path: &str, bit: u64) -> bool {
-        let byte = self
-            .contents(path)
-            .and_then(|bytes| bytes.get(bit as usize / 8).copied());
-        byte.is_some_and(|byte| self.put(path, bit / 8, &[byte ^ (1 << (bit % 8))]))
+    /// What was on its way arrives or does not; nothing else is lost.
+    pub(super) fn kill(&mut self, random: &mut Random) -> u64 {
+        self.run += 1;
+        self.trick = None;
+        for node in &mut self.nodes {
+            let Node { now, writes, .. } = node;
+            writes.retain_mut(|write| {
+                let arrives = !write.in_flight || random.one_in(2);
+                if arrives && std::mem::take(&mut write.in_flight) {
+                    overlay(now, write.position, &write.bytes);
+                }
+                arrives
+            });
+        }
+        self.run
     }
 
     pub(super) fn put(&mut self, path: &str, position: u64, bytes: &[u8]) -> bool {
@@ -348,7 +429,7 @@ impl Platter {
     }
 }
 
-fn overlay(file: &mut Vec<u8>, position: usize, bytes: &[u8]) {
+pub(super) fn overlay(file: &mut Vec<u8>, position: usize, bytes: &[u8]) {
     let end = position + bytes.len();
     if file.len() < end {
         file.resize(end, 0);
@@ -368,9 +449,9 @@ impl Write {
     }
 
     /// Lost, whole, or torn, in pieces of a sector or a block.
-    fn meet_crash(&self, durable: &mut Vec<u8>, random: &mut Random) {
+    fn meet_crash(&self, durable: &mut Vec<u8>, random: &mut Random) -> Fault {
         let piece = match random.below(4) {
-            0 => return,
+            0 => return Fault::LostInCrash,
             1 => self.bytes.len().max(1),
             2 => SECTOR_BYTES,
             _ => BLOCK_BYTES as usize,
@@ -388,6 +469,11 @@ impl Write {
             if kept || !torn {
                 overlay(durable, self.position + index * piece, bytes);
             }
+        }
+        if torn {
+            Fault::TornInCrash
+        } else {
+            Fault::KeptInCrash
         }
     }
 }

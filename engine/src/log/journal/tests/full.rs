@@ -177,6 +177,33 @@ fn a_failed_write_is_final() {
     }
 }
 
+/// The machine stays on, so what a failed flush has left behind can still be read, and is on no disk.
+#[test]
+fn what_a_failed_flush_has_left_is_made_durable_before_it_counts() {
+    let mut kept = 0;
+    for seed in seeds(20) {
+        let chosen = Settings {
+            flush: Flush::DataSync,
+            ..settings()
+        };
+        let mut world = World::start(seed, new_disk(seed), chosen.clone(), 2);
+        world.store(&[event(0, "first")]);
+        world.settle();
+        world.disk.fail_after(Operation::Flush, 0);
+        world.append(&[event(0, "unanswered")]).unwrap();
+        world.settle();
+        let disk = world.disk.kill(&mut Random::new(seed));
+        let mut world = World::start(seed, disk, chosen.clone(), 2);
+        let mut expected = world.values(0);
+        kept += expected.len() - 1;
+        world.store(&[event(0, "last")]);
+        expected.push(b"last".to_vec());
+        let mut world = world.crash_and_start(seed, chosen, 2);
+        assert_eq!(world.values(0), expected, "SEED={seed}");
+    }
+    assert!(0 < kept || std::env::var_os("SEED").is_some());
+}
+
 #[test]
 fn errors_at_any_moment_lose_nothing_that_was_acknowledged() {
     for seed in seeds(80) {

@@ -131,6 +131,7 @@ fn nothing_above_the_durable_mark_is_shown() {
     let read = world.journal.read(TopicIndex(0), Offset(0), 9, 9);
     let records = Executor::new(1).wait(read).unwrap().unwrap();
     assert_eq!(records.len(), 1);
+    world.settle();
     assert_eq!(world.values(0), [b"a", b"b"]);
 }
 

@@ -252,3 +252,50 @@ fn an_idle_journal_writes_one_closing_frame() {
     world.tick();
     assert_eq!(end(&world), closed);
 }
+
+#[test]
+fn retiring_a_damaged_segment_leaves_no_offset_that_nobody_answers_for() {
+    let mut world = World::start(1, new_disk(1), with_retention(), 8);
+    fill(&mut world, 0, 40);
+    world.settle();
+    let copy = world.disk.copy_after_crash(&mut Random::new(1));
+    let oldest = sealed_names(&copy).remove(0);
+    // Its index is lost, and what it could be made from again ends in the middle.
+    let zeros = [0; BLOCK_BYTES as usize];
+    assert!(world.disk.put(&oldest, SEGMENT_BYTES - BLOCK_BYTES, &zeros));
+    assert!(world.disk.put(&oldest, SEGMENT_BYTES / 2, &[7; 8 << 10]));
+    fill(&mut world, 40, 80);
+    world.settle();
+    assert!(0 < world.journal.size().recycled);
+    for topic in 0..2 {
+        let low = world.journal.extent(TopicIndex(topic)).low;
+        assert!(Offset(0) < low);
+        assert!(!world.read_all(topic).is_empty());
+    }
+}
+
+#[test]
+fn a_frame_does_not_wait_for_the_clock_of_its_requests() {
+    let waits = Settings {
+        commit_wait_us: 60,
+        ..settings()
+    };
+    let mut world = World::start(1, new_disk(1), waits, 8);
+    let request = Request {
+        source: b"early",
+        events: &[RoutedEvent {
+            topic: TopicIndex(0),
+            start: 0,
+            bytes: 5,
+        }],
+        origin: None,
+        kinds: &[],
+    };
+    let later = Micros(2_000_000_000_000_000);
+    let ticket = world.journal.append(later, &request).unwrap();
+    for _ in 0..100 {
+        world.journal.end_wait();
+        world.settle();
+    }
+    assert_eq!(world.journal.durable(), Some(ticket));
+}
