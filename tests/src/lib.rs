@@ -1,10 +1,12 @@
 //! # What the promises share
 //!
 //! Every file in `tests/` beside this folder is named after a promise and keeps it against the
-//! running program, from outside: no line of the engine is linked in here.
+//! running program, from outside. The one exception is `simulation`, which links the engine's log and runs
+//! it on a simulated disk.
 //!
 //! | module    | for                                                              |
 //! |-----------|------------------------------------------------------------------|
+//! | `simulation` | the whole log on a simulated disk, from one seed              |
 //! | `program` | finding what was built, running it with a bound on its time      |
 //! | `scratch` | a folder on a real disk that goes when the test passes           |
 //! | `account` | load, kill, and what must be there afterwards                    |
@@ -26,5 +28,6 @@ pub mod metrics;
 pub mod program;
 pub mod scratch;
 pub mod server;
+pub mod simulation;
 pub mod tidy;
 pub mod wait;

@@ -1,0 +1,371 @@
+//! Clients and operators: what they ask of a running store, and what they hear.
+
+use super::check::compare;
+use super::machine::Machine;
+use super::model::Value;
+use super::run::{Known, Run};
+use super::weather::Weather;
+use ringtail::log::format::origin::{Door, OriginRow};
+use ringtail::log::journal::{AppendError, ReadError, Request, RoutedEvent, Step};
+use ringtail::log::simulated::{Executor, pause};
+use ringtail::unit::{Micros, Offset, TopicId, TopicIndex};
+use std::sync::Arc;
+
+/// Polls after which a request that finds no room is stuck.
+const PATIENCE: u64 = 50_000;
+
+/// Who uses the store.
+pub struct Client<'a> {
+    pub run: &'a mut Run,
+    pub machine: &'a mut Machine,
+    pub rows: &'a mut Vec<usize>,
+}
+
+impl Client<'_> {
+    pub async fn work(&mut self, operations: u64) -> Result<(), String> {
+        let change_at = self.run.random.below(operations);
+        let mut until = u64::MAX;
+        if self.run.topics.iter().all(|topic| topic.gone) {
+            self.make_topic().await?;
+        }
+        for number in 0..operations {
+            if number == change_at {
+                let victim = self.run.victim().clone();
+                let weather = Weather::of_a_life(&mut self.run.random, &self.run.plan, &victim);
+                self.run.harmed |= victim.damaged().is_empty();
+                self.run.set_behaviour(weather.behaviour);
+                self.run.tell(|| format!("{:?}", weather.behaviour));
+                let for_good = weather.behaviour.capacity.is_some() && self.run.random.one_in(2);
+                until = if for_good {
+                    u64::MAX
+                } else {
+                    number + 10 + self.run.random.below(60)
+                };
+            }
+            if number == until {
+                self.run.set_behaviour(self.run.calm());
+            }
+            self.run.operations += 1;
+            self.hear()?;
+            self.operate().await?;
+        }
+        Ok(())
+    }
+
+    async fn operate(&mut self) -> Result<(), String> {
+        let journal = self.run.random.below(self.machine.journals.len() as u64) as usize;
+        if self.run.random.one_in(3) {
+            // Others may go first; else requests come in a burst.
+            pause(self.run.random.below(24)).await;
+        }
+        match self.run.random.below(100) {
+            0..60 => self.append(journal).await,
+            60..80 => self.read(journal).await,
+            80..84 => self.make_topic().await,
+            84..92 => {
+                for journal in &self.machine.journals {
+                    journal.tick();
+                    journal.try_again();
+                    journal.end_wait();
+                }
+                self.machine.catalogue.tick();
+                self.machine.catalogue.try_again();
+                self.run.report.count("operation: tick");
+                Ok(())
+            }
+            92 => self.branch(),
+            _ => {
+                pause(self.run.random.below(80)).await;
+                self.run.report.count("operation: pause");
+                Ok(())
+            }
+        }
+    }
+
+    /// Hears what the journals told of their commits, as a shard does.
+    pub fn hear(&mut self) -> Result<(), String> {
+        let steps = std::mem::take(&mut *self.machine.news.steps.borrow_mut());
+        for (journal, step) in steps {
+            self.run
+                .tell_operation(|| format!("journal {journal}: {step:?}"));
+            let account = &mut self.run.accounts[journal];
+            match step {
+                Step::Durable(upto) => {
+                    let acknowledged = account.acknowledge(upto);
+                    let report = &mut self.run.report;
+                    report.add("operation: acknowledged requests", acknowledged);
+                }
+                Step::Discarded { upto, reason } => {
+                    account.refuse(upto);
+                    self.run
+                        .report
+                        .count("recovery: full, discarded and refused");
+                    self.must_have_reason(&reason)?;
+                }
+                Step::Failed(reason) => {
+                    account.refuse(ringtail::unit::Ticket(u64::MAX));
+                    self.run.failed[journal] = true;
+                    self.run
+                        .report
+                        .count("recovery: journal failed and refused");
+                    self.must_have_reason(&reason)?;
+                }
+                Step::Stopped => self.run.failed[journal] = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.run.damaged || !self.run.victim().damaged().is_empty()
+    }
+
+    fn must_have_reason(&self, reason: &str) -> Result<(), String> {
+        let all = self.run.configured.len() == self.run.disks.len();
+        let fault = self.run.is_alone() && 0 < self.run.faults();
+        if !fault && all && !(self.run.is_alone() && self.is_damaged()) {
+            let stand = self.machine.standing();
+            return Err(format!(
+                "events are refused without a fault: {reason}{stand}"
+            ));
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, journal: usize) -> Result<(), String> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let (events, source, routed) = self.compose();
+        self.run.report.count("operation: append");
+        let origin = OriginRow {
+            door: Door::WebSocket,
+            received: Micros(5),
+            sent: None,
+            conn_id: b"phone",
+            conn_group: b"group",
+            guid: b"guid",
+        };
+        let request = Request {
+            source: &source,
+            events: &routed,
+            origin: Some(origin),
+            kinds: &[],
+        };
+        for _ in 0..PATIENCE {
+            let back = self.run.random.below(3_000_000);
+            let now = Micros(self.run.time.get() + 2_000_000 - back);
+            match self.machine.journals[journal].append(now, &request) {
+                Ok(ticket) => {
+                    self.run.tell_operation(|| {
+                        format!("journal {journal} takes {ticket:?}: {events:?}")
+                    });
+                    self.run.accounts[journal].take(ticket, events);
+                    return Ok(());
+                }
+                Err(AppendError::Full) => pause(1).await,
+                Err(AppendError::Refused(reason)) => {
+                    self.run.report.count("operation: append refused");
+                    return self.must_have_reason(&reason);
+                }
+                Err(error @ AppendError::TooLarge { .. }) => return Err(error.to_string()),
+            }
+            self.machine.journals[journal].end_wait();
+            self.machine.journals[journal].try_again();
+            self.hear()?;
+        }
+        Err(format!("journal {journal} has no room for ever"))
+    }
+
+    fn compose(&mut self) -> (Vec<(usize, Value)>, Vec<u8>, Vec<RoutedEvent>) {
+        let run = &mut *self.run;
+        run.requests += 1;
+        let count = 1 + run.random.below(6);
+        let large = run.random.one_in(12);
+        let (mut events, mut source, mut routed) = (Vec::new(), Vec::new(), Vec::new());
+        for index in 0..count {
+            let row = run.random.below(self.rows.len() as u64) as usize;
+            let most = if large { 4_000 } else { run.plan.event_bytes };
+            let value = Value {
+                request: run.requests,
+                index: index as u32,
+                bytes: run.random.below(most) as u32,
+            };
+            let contents = value.contents();
+            routed.push(RoutedEvent {
+                topic: TopicIndex(row as u32),
+                start: source.len() as u32,
+                bytes: contents.len() as u32,
+            });
+            source.extend_from_slice(&contents);
+            events.push((self.rows[row], value));
+        }
+        (events, source, routed)
+    }
+
+    async fn read(&mut self, journal: usize) -> Result<(), String> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let row = self.run.random.below(self.rows.len() as u64) as usize;
+        let topic = TopicIndex(row as u32);
+        let reader = self.machine.journals[journal].clone();
+        let before = reader.extent(topic);
+        let offset = before.low.0 + self.run.random.below(before.next.0 - before.low.0 + 1);
+        let most = 1 + self.run.random.below(40) as usize;
+        let read = reader.read(topic, Offset(offset), most, 1 << 16).await;
+        self.hear()?;
+        if let Some(durable) = reader.durable() {
+            self.run.accounts[journal].acknowledge(durable);
+        }
+        self.run.report.count("operation: read");
+        let place = format!("topic {} of journal {journal}", self.rows[row]);
+        match read {
+            Ok(records) => {
+                if records.is_empty() && offset < before.next.0 {
+                    return Err(format!("{place}: nothing is read at {offset}"));
+                }
+                let known = self.run.accounts[journal].records(self.rows[row]);
+                for (record, at) in records.iter().zip(offset..) {
+                    let value = known.get(at as usize);
+                    let value = value.ok_or(format!("{place}: {at} is shown, not durable"))?;
+                    if record.offset.0 != at {
+                        return Err(format!("{place}: {at} is missing in a read"));
+                    }
+                    compare(*value, record)?;
+                }
+                Ok(())
+            }
+            Err(ReadError::Gone { low }) => {
+                if offset < low.0 && self.run.plan.retention_bytes.is_some() {
+                    self.run.report.count("operation: read of what is gone");
+                    return Ok(());
+                }
+                Err(format!("{place}: {offset} is gone, below {}", low.0))
+            }
+            Err(ReadError::Damaged(_))
+                if self.run.records_damaged
+                    || (self.run.is_alone() && super::evidence::hits_frames(self.run.victim())) =>
+            {
+                self.run.report.count("recovery: damaged batch not served");
+                Ok(())
+            }
+            Err(ReadError::Disk(_)) if self.run.is_alone() && 0 < self.run.faults() => {
+                self.run.report.count("recovery: read failed");
+                Ok(())
+            }
+            Err(error) => Err(format!("{place} cannot be read at {offset}: {error}")),
+        }
+    }
+
+    async fn make_topic(&mut self) -> Result<(), String> {
+        if 12 <= self.run.topics.len() || self.machine.news.catalogue_failed.get() {
+            return Ok(());
+        }
+        let number = self.run.topics.len();
+        let id = TopicId(u128::from(self.run.random.draw()));
+        let name = format!("topic-{}-{number}", self.run.random.below(1000));
+        self.run.topics.push(Known {
+            id,
+            name: name.clone(),
+            made: false,
+            gone: false,
+        });
+        let named = (id, Arc::from(name));
+        self.run.report.count("operation: make a topic");
+        let made = self
+            .machine
+            .catalogue
+            .add(std::slice::from_ref(&named))
+            .await;
+        match made {
+            Ok(()) => {
+                self.run.topics[number].made = true;
+                for journal in &self.machine.journals {
+                    let table = self.machine.topics.iter().chain([&named]);
+                    journal.learn(table.cloned());
+                }
+                self.machine.topics.push(named);
+                self.rows.push(number);
+                Ok(())
+            }
+            Err(error) => {
+                self.run.report.count("recovery: topic refused");
+                self.must_have_reason(&error.to_string())
+            }
+        }
+    }
+
+    /// Looks at a copy of the disk as a crash just now would leave it: an older state of this volume.
+    fn branch(&mut self) -> Result<(), String> {
+        if self.is_damaged() || 1 < self.run.disks.len() && self.run.harmed {
+            return Ok(());
+        }
+        self.hear()?;
+        for (journal, account) in self.machine.journals.iter().zip(&mut self.run.accounts) {
+            if let Some(durable) = journal.durable() {
+                account.acknowledge(durable);
+            }
+        }
+        let mut branch = self.run.clone();
+        for disk in &mut branch.disks {
+            *disk = disk.copy_after_crash(&mut self.run.random);
+        }
+        self.run
+            .tell(|| "a copy of the disks is started".to_owned());
+        branch.random = ringtail::log::simulated::Random::new(self.run.random.draw());
+        branch.time = std::rc::Rc::new(std::cell::Cell::new(self.run.time.get()));
+        let started = branch.boot();
+        started.map_err(|why| format!("an older state of the volume: {why}"))?;
+        self.run
+            .report
+            .count("recovery: started on an older state of the volume");
+        Ok(())
+    }
+
+    pub fn note_sizes(&mut self) {
+        for journal in &self.machine.journals {
+            let recycled = journal.size().recycled;
+            let scrubbed = journal.scrubbed();
+            let report = &mut self.run.report;
+            report.add("recovery: pieces repaired by a scrub", scrubbed.repaired);
+            report.add("recovery: segments recycled", recycled);
+        }
+        let news = &self.machine.news;
+        let report = &mut self.run.report;
+        report.add("recovery: volumes rebuilt", news.rebuilt.get());
+        report.add("recovery: rebuilds that failed", news.rebuild_failed.get());
+        report.add("recovery: scrubs", news.scrubbed.get());
+        report.add(
+            "recovery: repairs at a start",
+            news.notes.borrow().len() as u64,
+        );
+    }
+
+    /// Stops the store as an operator does; everything is answered then.
+    pub fn stop(&mut self, executor: &mut Executor) -> Result<(), String> {
+        self.run.set_behaviour(self.run.calm());
+        self.machine.news.stopping.set(true);
+        self.machine.catalogue.stop();
+        for journal in &self.machine.journals {
+            journal.stop();
+        }
+        executor.settle();
+        self.hear()?;
+        // What drives volumes that lag ends with its mirror.
+        let tenders = self.machine.journals.len() + 1;
+        if tenders < executor.running() {
+            return Err("a task goes on after the stop".to_owned());
+        }
+        for (journal, account) in self.run.accounts.iter().enumerate() {
+            let unanswered = account.unanswered();
+            if 0 < unanswered {
+                return Err(format!(
+                    "journal {journal} was stopped with {unanswered} unanswered"
+                ));
+            }
+        }
+        self.run.report.count("recovery: stopped and started");
+        Ok(())
+    }
+}

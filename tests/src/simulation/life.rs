@@ -1,0 +1,166 @@
+//! A life of the store between two starts: what happens to its volumes, and how it ends.
+
+use super::client::Client;
+use super::evidence::{self, is_segment};
+use super::run::{End, Live, Run, STEPS_MAX};
+use ringtail::log::simulated::{Halt, SimulatedDisk, Trick};
+
+impl Run {
+    /// Lives with a store until it ends one way or the other, and leaves its disk behind.
+    pub fn live(&mut self, mut live: Live) -> Result<(), String> {
+        let end = [End::Crash, End::Crash, End::Crash, End::Kill, End::Stop]
+            [self.random.below(5) as usize];
+        let operations = 20 + self.random.below(220);
+        let steps = if end == End::Stop {
+            STEPS_MAX
+        } else {
+            40 + self.random.below(operations * 30)
+        };
+        self.choose_victim();
+        if self.random.one_in(6) {
+            let trick = if self.random.one_in(2) {
+                Trick::Lose
+            } else {
+                Trick::Misdirect
+            };
+            let after = self.random.below(60);
+            self.tell(|| format!("{trick:?} a write after {after} others"));
+            self.harmed = true;
+            self.victim().trick_after(trick, after);
+        }
+        let Live {
+            executor,
+            machine,
+            rows,
+        } = &mut live;
+        let mut client = Client {
+            run: self,
+            machine,
+            rows,
+        };
+        match executor.wait_at_most(steps, client.work(operations)) {
+            Ok(done) => done?,
+            Err(Halt::Steps) if end != End::Stop => {}
+            Err(halt) => return Err(format!("the clients cannot go on: {halt}")),
+        }
+        let mut client = Client {
+            run: self,
+            machine,
+            rows,
+        };
+        client.hear()?;
+        client.note_sizes();
+        if end == End::Stop {
+            client.stop(executor)?;
+        }
+        let whole = live.machine.is_whole(self.disks.len());
+        drop(live);
+        let damaged = self.victim().damaged();
+        let victim = self.victim;
+        self.tell(|| format!("{end:?}; whole: {whole}; damaged on {victim}: {damaged:?}"));
+        if whole && self.is_sound() {
+            self.harmed = false;
+        }
+        self.power_off(end);
+        if self.is_alone() {
+            self.harm_alone(end);
+        } else {
+            self.harm_one(end);
+        }
+        Ok(())
+    }
+
+    /// Another volume may be harmed when the last one is what it should be again.
+    fn choose_victim(&mut self) {
+        if !self.harmed {
+            self.victim = self.random.below(self.disks.len() as u64) as usize;
+        }
+    }
+
+    fn harm_alone(&mut self, end: End) {
+        if self.damaged || !self.victim().damaged().is_empty() {
+            // What was damaged before this life is mended; what came with it stays for the next start.
+            if self.damaged && self.random.one_in(2) {
+                self.victim().undo_damage();
+            }
+        } else if end != End::Kill && self.random.one_in(5) {
+            self.damage_at_rest();
+        }
+    }
+
+    /// One of several volumes may be damaged, replaced by an empty one, or by what it was once.
+    fn harm_one(&mut self, end: End) {
+        self.choose_victim();
+        match self.random.below(8) {
+            0 | 1 if end != End::Kill => {
+                self.harmed = true;
+                self.damage_at_rest();
+            }
+            2 => {
+                self.harmed = true;
+                let seed = self.random.draw();
+                self.replace(SimulatedDisk::new(seed, self.calm()), "an empty one");
+            }
+            3 => {
+                if let Some((volume, old)) = self.old.take()
+                    && (volume == self.victim || !self.harmed)
+                {
+                    self.victim = volume;
+                    self.harmed = true;
+                    self.replace(old, "an older one");
+                }
+            }
+            4 if end != End::Kill && !self.harmed => {
+                self.old = Some((self.victim, self.victim().copy()));
+            }
+            _ => {}
+        }
+    }
+
+    fn replace(&mut self, disk: SimulatedDisk, by: &str) {
+        self.report
+            .count(format!("fault: a volume replaced by {by}"));
+        let victim = self.victim;
+        self.tell(|| format!("volume {victim} is replaced by {by}"));
+        for (fault, times) in self.disks[victim].faults() {
+            self.report.add(format!("fault: {fault:?}"), times);
+        }
+        self.disks[victim] = disk;
+    }
+
+    /// Turns bits over while the machine is off, where a start can tell.
+    fn damage_at_rest(&mut self) {
+        let disk = self.victim().clone();
+        let seen = evidence::frames(&disk);
+        let files = disk.paths();
+        let bit =
+            |random: &mut ringtail::log::simulated::Random, bytes: u64| random.below(bytes * 8);
+        let frame = self.random.below(seen.len() as u64) as usize;
+        let (path, bit) = match self.random.below(8) {
+            0 => ("superblock".to_owned(), bit(&mut self.random, 4096)),
+            1 | 2 => {
+                // A header or a footer.
+                let file = self.random.below(files.len() as u64) as usize;
+                let Some(path) = files.get(file).filter(|path| is_segment(path)) else {
+                    return;
+                };
+                let bytes = disk.contents(path).map_or(0, |bytes| bytes.len() as u64);
+                let behind = (bytes.max(4096) - 4096) * 8 * self.random.below(2);
+                (path.clone(), behind + bit(&mut self.random, 4096))
+            }
+            _ => {
+                let Some(frame) = seen.get(frame) else { return };
+                let bytes = frame.header.bytes() as u64;
+                let at = frame.header.position * 8;
+                (frame.path.clone(), at + bit(&mut self.random, bytes))
+            }
+        };
+        disk.flip(&path, bit);
+        if !self.is_alone() || evidence::is_proven(&disk) {
+            self.tell(|| format!("bit {bit} of {path} turned over"));
+            self.report.count("damage at rest");
+        } else {
+            disk.undo_damage();
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What one run is to be: everything that is drawn once from its seed.
+
+use ringtail::log::format::StoreId;
+use ringtail::log::journal::Settings;
+use ringtail::log::mirror::Rules;
+use ringtail::log::simulated::Random;
+use ringtail::log::{Flush, Origin};
+use ringtail::unit::JournalId;
+
+/// Operations that every run does at least, and crashes that it survives.
+pub const OPERATIONS_MIN: u64 = 500;
+pub const CRASHES_MIN: u64 = 2;
+
+/// The store of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Volumes that hold the store.
+    pub volumes: usize,
+    pub durable_volumes: u32,
+    pub journals: u32,
+    pub segment_bytes: u64,
+    pub catalogue_bytes: u64,
+    pub prepared: usize,
+    pub retention_bytes: Option<u64>,
+    pub origin: Origin,
+    pub commit_wait_us: u64,
+    pub frame_bytes: usize,
+    pub frames_in_flight: usize,
+    pub flush: Flush,
+    /// Operations of the disk take fewer polls than this.
+    pub polls_max: u64,
+    /// Events are mostly shorter than this.
+    pub event_bytes: u64,
+}
+
+/// The largest frame of a journal.
+pub const FRAME_BYTES_MAX: usize = 32 << 10;
+
+impl Plan {
+    pub fn draw(random: &mut Random) -> Self {
+        let segment_bytes = [96 << 10, 128 << 10, 192 << 10][random.below(3) as usize];
+        let keeps = 5 + random.below(6);
+        let volumes = if random.one_in(3) { 3 } else { 1 };
+        Self {
+            volumes,
+            durable_volumes: if random.one_in(2) {
+                0
+            } else {
+                volumes as u32 / 2 + 1
+            },
+            journals: 1 + u32::from(random.one_in(3)),
+            segment_bytes,
+            catalogue_bytes: 64 << 10,
+            prepared: 1 + random.below(2) as usize,
+            retention_bytes: (!random.one_in(3)).then_some(keeps * segment_bytes),
+            origin: [Origin::Full, Origin::Group, Origin::None][random.below(3) as usize],
+            commit_wait_us: if random.one_in(4) { 60 } else { 0 },
+            frame_bytes: 4096 << random.below(3),
+            frames_in_flight: 1 + random.below(5) as usize,
+            flush: if random.one_in(2) {
+                Flush::WriteThrough
+            } else {
+                Flush::DataSync
+            },
+            polls_max: [2, 6, 6, 20][random.below(4) as usize],
+            event_bytes: [60, 300, 3000][random.below(3) as usize],
+        }
+    }
+
+    /// What an operator may change between two starts.
+    pub fn edit(&mut self, random: &mut Random) {
+        if !random.one_in(3) {
+            return;
+        }
+        let keeps = 5 + random.below(6);
+        self.retention_bytes = self.retention_bytes.map(|_| keeps * self.segment_bytes);
+        self.prepared = 1 + random.below(2) as usize;
+        if 1 < self.volumes {
+            self.durable_volumes = 2 * random.below(2) as u32;
+        }
+        self.frames_in_flight = 1 + random.below(5) as usize;
+        self.frame_bytes = 4096 << random.below(3);
+        self.flush = if random.one_in(2) {
+            Flush::WriteThrough
+        } else {
+            Flush::DataSync
+        };
+    }
+
+    pub fn rules(&self) -> Rules {
+        Rules {
+            volumes_min: self.volumes as u32 / 2 + 1,
+            durable_volumes: self.durable_volumes,
+            lag_bytes_max: 4 * self.segment_bytes,
+        }
+    }
+
+    pub fn settings(&self, store: StoreId, journal: JournalId) -> Settings {
+        Settings {
+            store,
+            journal,
+            segment_bytes: self.segment_bytes,
+            prepared: self.prepared,
+            retention_bytes: self.retention_bytes,
+            origin: self.origin,
+            commit_wait_us: self.commit_wait_us,
+            frame_bytes: self.frame_bytes,
+            frame_bytes_max: FRAME_BYTES_MAX,
+            frames_in_flight: self.frames_in_flight,
+            flush: self.flush,
+        }
+    }
+}
