@@ -8,8 +8,14 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 /// A socket that sends to one address.
+///
+/// It is not connected: on a connected one, news that an earlier datagram met nobody takes the place of
+/// the next datagram, and what that one held would be lost although somebody listens by now.
 #[derive(Debug)]
-pub struct Datagrams(UdpSocket);
+pub struct Datagrams {
+    socket: UdpSocket,
+    address: SocketAddr,
+}
 
 impl Datagrams {
     /// Looks the address up, on the helper thread. `:8125` means this machine.
@@ -28,13 +34,12 @@ impl Datagrams {
         };
         let socket = UdpSocket::bind(own)?;
         socket.set_nonblocking(true)?;
-        socket.connect(address)?;
-        Ok(Self(socket))
+        Ok(Self { socket, address })
     }
 
-    /// Sends one datagram, or says why not. An earlier one that met nobody may be told of here.
+    /// Sends one datagram, or says why the kernel did not take it. Nobody hears whether it arrived.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        self.0.send(bytes).map(|_sent| ())
+        self.socket.send_to(bytes, self.address).map(|_sent| ())
     }
 }
 
@@ -60,5 +65,25 @@ mod tests {
         let mut seen = [0; 16];
         let bytes = listener.recv(&mut seen).unwrap();
         assert_eq!(&seen[..bytes], b"x:1|c");
+    }
+
+    #[test]
+    fn what_met_nobody_costs_nothing_that_is_sent_later() {
+        let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = nobody.local_addr().unwrap();
+        drop(nobody);
+        block_on(&Plan::small("datagram"), async {
+            let socket = Datagrams::to(&address.to_string()).await.unwrap();
+            socket.send(b"to nobody").unwrap();
+            let listener = UdpSocket::bind(address).unwrap();
+            listener
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+            socket.send(b"x:1|c").unwrap();
+            let mut seen = [0; 16];
+            let bytes = listener.recv(&mut seen).unwrap();
+            assert_eq!(&seen[..bytes], b"x:1|c");
+        })
+        .unwrap();
     }
 }

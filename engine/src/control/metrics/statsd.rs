@@ -73,7 +73,7 @@ impl Sender {
         let metrics = super::raccoon::metrics(&snapshots, &self.fleet.table());
         let lines = state.told.lines(&metrics);
         for datagram in datagrams(&lines) {
-            // Nobody listens, or the kernel is busy: StatsD is told what it can be told.
+            // The kernel is busy: StatsD is told what it can be told.
             let socket = state.socket.as_ref();
             let _dropped = socket.map(|socket| socket.send(datagram.as_bytes()));
         }
