@@ -28,6 +28,12 @@ pub const CLIENT_TOPICS_DEFAULT: usize = 10_000;
 /// Topics one store can hold, whoever made them.
 /// The opening frame of a segment names them all, so they must fit one frame.
 pub const TOPICS_MAX: usize = 50_000;
+/// Deleted topics that a journal remembers because segments may hold something of them.
+pub const TOMBSTONES_MAX: usize = 20_000;
+/// Rows of the topic table of one run of the program: those of deleted topics are not used again.
+pub const TOPIC_ROWS_MAX: usize = 4 * TOPICS_MAX;
+/// Rules by pattern (`log.topics`).
+pub const TOPIC_RULES_MAX: usize = 256;
 
 // ---- the log ----
 
@@ -49,6 +55,35 @@ pub const REPAIRS_MAX: usize = 1024;
 /// Segments that a start compares with the right copy to bring one volume up to date, beside those that
 /// recovery has walked; a volume that is further behind is left to a rebuild.
 pub const SEGMENTS_BEHIND_MAX: usize = 4;
+
+/// Segment files that recovery looks at at once.
+pub const FILES_AT_ONCE: usize = 64;
+
+// ---- reading the log back, for each journal ----
+
+/// Newest frames in memory, for readers that keep up (`log.tail_bytes`).
+pub const TAIL_BYTES_DEFAULT: u64 = 16 << 20;
+pub const TAIL_BYTES_MAX: u64 = 4 << 30;
+/// What all readers together have on its way from the disk. More of it would not be faster on most disks, and
+/// commits would wait behind it.
+pub const READ_BYTES_AT_ONCE: usize = 512 << 10;
+/// One direct read, unless a single record batch takes more.
+pub const READ_BYTES_MAX: u64 = 128 << 10;
+/// What lies between two batches of a topic is read with them when it takes no more.
+pub const READ_GAP_BYTES: u64 = 32 << 10;
+/// What is read for one reader before it is handed out; for one that goes on where it ended before, also if
+/// that is more than it asked for.
+pub const READ_AHEAD_BYTES: u64 = 512 << 10;
+/// Stretches that were read ahead and not asked for yet.
+pub const AHEAD_BYTES_KEPT: usize = 8 << 20;
+/// Indexes of sealed segments, and what was found in them for single topics.
+pub const INDEX_BYTES_KEPT: usize = 8 << 20;
+/// Where topics begin in segments.
+pub const START_BYTES_KEPT: usize = 1 << 20;
+/// Readers whose last place is remembered, to know one that goes on.
+pub const READERS_KNOWN: usize = 256;
+/// Record batches that one look into an index gives.
+pub const PLACES_AT_ONCE: usize = 256;
 
 // ---- a connection ----
 
@@ -129,6 +164,13 @@ pub const COMMIT_WAIT_US_MAX: u32 = 1_000_000;
 /// Segments that retention leaves to each shard at least: the open one, the one before it, and
 /// room to prepare the next.
 pub const RETENTION_SEGMENTS_MIN: u64 = 4;
+/// When a segment is rewritten without what is dead in it (`log.repack_below`), in percent alive.
+pub const REPACK_BELOW_DEFAULT: u64 = 30;
+pub const REPACK_BELOW_MAX: u64 = 90;
+/// Bytes in a second of that work (`log.repack_rate`).
+pub const REPACK_RATE_MIN: u64 = 1 << 20;
+pub const REPACK_RATE_DEFAULT: u64 = 32 << 20;
+pub const REPACK_RATE_MAX: u64 = 16 << 30;
 pub const MESSAGE_BYTES_MIN: usize = 1 << 10;
 pub const IN_FLIGHT_BYTES_MIN: usize = 4 * (MESSAGE_BYTES_MAX + 1);
 pub const IN_FLIGHT_BYTES_MAX: usize = 16 << 30;
@@ -160,6 +202,8 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Records in one answer of the admin port.
 pub const ADMIN_RECORDS_DEFAULT: u32 = 100;
 pub const ADMIN_RECORDS_MAX: u32 = 10_000;
+/// Body of one request to the admin port.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 10;
 
 /// A volume that is out of service is tried again after so long, and after up to so many times that.
 pub const VOLUME_RETRY_MS: u64 = 5_000;
@@ -193,8 +237,14 @@ const _: () = {
     assert!(EVENT_BYTES_MAX < RECORD_BATCH_BYTES_MAX);
     assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_DEFAULT / 4);
     assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_MIN / 4);
+    // A segment's opening frame: checkpoint and definition of each topic, and the tombstones.
+    assert!(
+        TOPICS_MAX * (TOPIC_NAME_BYTES_MAX + 58) + TOMBSTONES_MAX * 24 + 4096 <= FRAME_BYTES_MAX
+    );
     assert!(TOPICS_AT_ONCE_MAX * (TOPIC_NAME_BYTES_MAX + 64) <= FRAME_BYTES_MAX / 2);
     assert!(FRAME_CLOSE_BYTES_MIN.is_multiple_of(BLOCK_BYTES as usize));
+    assert!(READ_BYTES_MAX.is_multiple_of(BLOCK_BYTES) && READ_BYTES_MAX <= READ_AHEAD_BYTES);
+    assert!(READ_BYTES_MAX as usize <= READ_BYTES_AT_ONCE);
 };
 
 /// As much of `text` as fits `bytes_max`, cut between characters.

@@ -104,6 +104,9 @@ impl Http {
 
     fn body(&mut self, response: &Response) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
+        if response.status == 204 {
+            return Ok(body);
+        }
         if response.header("transfer-encoding") == Some("chunked") {
             loop {
                 let line = self.line()?;

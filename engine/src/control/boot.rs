@@ -156,6 +156,7 @@ async fn run(
     let started = shutdown::unless_signalled(&mut signals, open_doors(&fleet)).await;
     let cause = match started {
         Some(Ok(())) => {
+            keeper.bury_earlier(&fleet).await;
             tell_shards(settings, &plan, &fleet);
             shutdown::cause(&mut signals, &fleet).await
         }

@@ -17,6 +17,7 @@ mod open;
 pub mod probe;
 mod run;
 mod settle;
+mod tidy;
 pub mod volumes;
 
 pub use run::{Start, run};

@@ -1,6 +1,7 @@
 //! A shard's counters and histograms: plain numbers, copied when asked, never locked.
 
 use super::census::{BORDERS_MS, Census, Counted, GroupIndex, Tally};
+use crate::log::journal::Tidied;
 use crate::unit::ShardId;
 use hdrhistogram::Histogram;
 
@@ -33,6 +34,20 @@ pub struct Counters {
     pub segments: u64,
     pub segments_recycled: u64,
     pub store_bytes: u64,
+    /// Of sealed record batches that nobody can read any more.
+    pub dead_bytes: u64,
+    pub tidied: Tidied,
+}
+
+impl Counters {
+    /// Adds what one journal has done to give space back.
+    pub(super) fn note_tidied(&mut self, dead_bytes: u64, tidied: Tidied) {
+        self.dead_bytes += dead_bytes;
+        self.tidied.repacked += tidied.repacked;
+        self.tidied.read_bytes += tidied.read_bytes;
+        self.tidied.written_bytes += tidied.written_bytes;
+        self.tidied.unfit += tidied.unfit;
+    }
 }
 
 /// A copy of everything a shard measures.

@@ -6,6 +6,7 @@ use super::clock::{Clock as _, MachineClock};
 use super::intake::{Core, Shard};
 use super::mail::{Order, Place, Record, Report};
 use super::open::{Opened, journal_settings, open};
+use super::tidy;
 use super::volumes::{self, Disk, LastScrub, Volumes};
 use crate::limit;
 use crate::log::format::StoreId;
@@ -29,6 +30,8 @@ const READ_BYTES_MAX: usize = 8 << 20;
 const TICK: Duration = Duration::from_millis(100);
 /// A full disk is tried again this often, in ticks.
 const TICKS_TO_TRY_AGAIN: u32 = 30;
+/// Ages and dead space are looked at this often, in ticks.
+const TICKS_TO_TIDY: u32 = 10;
 
 /// What a shard is given at its start.
 pub struct Start {
@@ -83,6 +86,7 @@ pub async fn run(start: Start) {
         cpu,
         journals: opened.iter().map(Kept::of).collect(),
         background: Background::default(),
+        journals_in_store,
         failed: Cell::new(false),
     };
     let _ = reports.send(Report::Opened { shard, journals }).await;
@@ -92,19 +96,21 @@ pub async fn run(start: Start) {
 }
 
 /// A shard that has its journals open.
-struct Life {
-    core: Rc<Core>,
+pub(super) struct Life {
+    pub(super) core: Rc<Core>,
     cpu: Option<usize>,
-    journals: Vec<Kept>,
+    pub(super) journals: Vec<Kept>,
     background: Background,
+    /// They share the rate at which space is given back.
+    journals_in_store: u32,
     /// The control core was told that events cannot be made durable.
     failed: Cell<bool>,
 }
 
 /// One journal of the shard.
-struct Kept {
-    id: JournalId,
-    journal: Journal<Disk>,
+pub(super) struct Kept {
+    pub(super) id: JournalId,
+    pub(super) journal: Journal<Disk>,
     mirror: Disk,
     /// Folders that cannot be used, with the reason.
     unusable: Vec<(String, String)>,
@@ -142,6 +148,7 @@ impl Life {
             let (id, journal, settings) = (opened.id, opened.journal, self.core.settings.clone());
             let to_rebuild = opened.to_rebuild;
             let last_scrub = self.journals[index].last_scrub.clone();
+            self.tidy_in_background(&journal);
             self.background.start(|rest| async move {
                 for member in to_rebuild {
                     volumes::fill(id, &journal, member, &settings, &rest).await;
@@ -165,10 +172,14 @@ impl Life {
         if let Some(open_doors) = open_doors {
             open_doors.drain(self.core.settings.drain_grace).await;
         }
-        self.background.stop().await;
-        for kept in &self.journals {
-            kept.journal.stop();
-        }
+        // Some of the work waits for commits, which a full disk lets through or refuses only at the end.
+        let at_rest = self.background.stop();
+        let stop_all = async {
+            for kept in &self.journals {
+                kept.journal.stop();
+            }
+        };
+        futures_util::future::join(at_rest, stop_all).await;
         for writer in writers {
             writer.await;
         }
@@ -176,23 +187,19 @@ impl Life {
         let _ = reports.send(Report::Drained { shard }).await;
     }
 
+    fn tidy_in_background(&self, journal: &Journal<Disk>) {
+        let rate = self.core.settings.log.repack_bytes_per_second;
+        let rate = rate / u64::from(self.journals_in_store.max(1));
+        let journal = journal.clone();
+        self.background.start(|rest| async move {
+            let mut tidier = journal.tidier(rest.pace(rate));
+            tidier.run().await;
+        });
+    }
+
     fn obey(self: &Rc<Self>, order: Order, doors: &RefCell<Option<Doors<Shard>>>) {
-        let shard = self.core.id;
         match order {
-            Order::Serve => {
-                let intake = Shard(self.core.clone());
-                let report = match self.open_doors(intake) {
-                    Ok(open) => {
-                        *doors.borrow_mut() = Some(open);
-                        Report::Serving { shard }
-                    }
-                    Err(error) => Report::Failed {
-                        shard,
-                        reason: error.to_string(),
-                    },
-                };
-                self.core.post(report);
-            }
+            Order::Serve => self.begin_to_serve(doors),
             Order::Topics(table) => {
                 let names = || {
                     table
@@ -231,8 +238,38 @@ impl Life {
                 spawn_local(read).detach();
             }
             Order::Returned(place) => self.take_back(&place),
+            Order::Forget { ticket, topics } => {
+                spawn_local(self.clone().forget(ticket, topics)).detach();
+            }
+            Order::Truncate {
+                ticket,
+                topic,
+                journal,
+                offset,
+                before_ms,
+            } => {
+                let truncate = self
+                    .clone()
+                    .truncate(ticket, (topic, journal), offset, before_ms);
+                spawn_local(truncate).detach();
+            }
             Order::Drain => {}
         }
+    }
+
+    fn begin_to_serve(&self, doors: &RefCell<Option<Doors<Shard>>>) {
+        let shard = self.core.id;
+        let report = match self.open_doors(Shard(self.core.clone())) {
+            Ok(open) => {
+                *doors.borrow_mut() = Some(open);
+                Report::Serving { shard }
+            }
+            Err(error) => Report::Failed {
+                shard,
+                reason: error.to_string(),
+            },
+        };
+        self.core.post(report);
     }
 
     fn open_doors(&self, intake: Shard) -> Result<Doors<Shard>, rt::Error> {
@@ -316,6 +353,10 @@ impl Life {
                     .for_each(|kept| kept.journal.try_again());
             }
             self.core.clock.follow_wall();
+            if ticks.is_multiple_of(TICKS_TO_TIDY) {
+                let now = self.core.clock.now();
+                self.journals.iter().for_each(|kept| kept.journal.tidy(now));
+            }
             for kept in &self.journals {
                 kept.journal.tick();
                 let now = self.core.clock.now();
@@ -341,6 +382,7 @@ impl Life {
             snapshot.counters.segments += size.segments;
             snapshot.counters.segments_recycled += size.recycled;
             snapshot.counters.store_bytes += size.bytes;
+            snapshot.counters.note_tidied(size.dead_bytes, size.tidied);
         }
         snapshot
     }
@@ -349,12 +391,7 @@ impl Life {
         let mut places = Vec::new();
         for kept in &self.journals {
             for (topic, extent) in kept.journal.extents() {
-                places.push(Place {
-                    topic,
-                    journal: kept.id,
-                    first: extent.low,
-                    next: extent.next,
-                });
+                places.push(tidy::place((kept.id, &kept.journal), topic, extent));
             }
         }
         places

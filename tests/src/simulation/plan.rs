@@ -1,7 +1,7 @@
 //! What one run is to be: everything that is drawn once from its seed.
 
 use ringtail::log::format::StoreId;
-use ringtail::log::journal::Settings;
+use ringtail::log::journal::{Keeping, Settings};
 use ringtail::log::mirror::Rules;
 use ringtail::log::simulated::Random;
 use ringtail::log::{Flush, Origin};
@@ -102,12 +102,14 @@ impl Plan {
             segment_bytes: self.segment_bytes,
             prepared: self.prepared,
             retention_bytes: self.retention_bytes,
+            keeping: Keeping::default(),
             origin: self.origin,
             commit_wait_us: self.commit_wait_us,
             frame_bytes: self.frame_bytes,
             frame_bytes_max: FRAME_BYTES_MAX,
             frames_in_flight: self.frames_in_flight,
             flush: self.flush,
+            tail_bytes: 0,
         }
     }
 }

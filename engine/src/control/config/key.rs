@@ -35,19 +35,19 @@ impl Key {
 
     /// Whether the default is written as empty text.
     pub(super) fn takes_empty(&self) -> bool {
-        matches!(self.default, Preset::Text(""))
+        matches!(self.default, Preset::Text("")) && !matches!(self.kind, Kind::TopicRules)
     }
 }
+
+use Preset::{Number, Text};
 
 const PORT: Kind = Kind::Whole {
     min: 1,
     max: 65_535,
 };
 
-use Preset::{Number, Text};
-
 /// Keys of one table of the TOML file stand together.
-pub(super) static KEYS: [Key; 43] = [
+pub(super) static KEYS: [Key; 48] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -278,6 +278,41 @@ pub(super) static KEYS: [Key; 43] = [
         sentence: "What the whole store may take, prepared files included, before its oldest log files are used again; none keeps everything.",
     },
     Key {
+        name: "log.retention_age",
+        variables: &["RINGTAIL_LOG_RETENTION_AGE"],
+        kind: Kind::AgeOrNone,
+        default: Text("none"),
+        sentence: "How long records stay, counted from their receipt, such as 7d; none keeps them whatever their age.",
+    },
+    Key {
+        name: "log.topics",
+        variables: &["RINGTAIL_LOG_TOPICS"],
+        kind: Kind::TopicRules,
+        default: Text(""),
+        sentence: "Bounds by topic, such as { pattern = \"click-*\", retention_age = \"7d\", retention_bytes = \"1GiB\" }; the first pattern that fits counts, and what it leaves out is the store's.",
+    },
+    Key {
+        name: "log.repack_below",
+        variables: &["RINGTAIL_LOG_REPACK_BELOW"],
+        kind: Kind::Whole {
+            min: 0,
+            max: limit::REPACK_BELOW_MAX,
+        },
+        default: Number(limit::REPACK_BELOW_DEFAULT),
+        sentence: "A full log file is rewritten without what is dead when less than this percentage of it is alive; 0 for never.",
+    },
+    Key {
+        name: "log.repack_rate",
+        variables: &["RINGTAIL_LOG_REPACK_RATE"],
+        kind: Kind::Size {
+            min: limit::REPACK_RATE_MIN,
+            max: limit::REPACK_RATE_MAX,
+            step: 1,
+        },
+        default: Number(limit::REPACK_RATE_DEFAULT),
+        sentence: "Bytes in a second that all shards together read and write, at most, to rewrite log files.",
+    },
+    Key {
         name: "log.origin",
         variables: &["RINGTAIL_LOG_ORIGIN"],
         kind: Kind::Choice(&["full", "group", "none"]),
@@ -321,6 +356,17 @@ pub(super) static KEYS: [Key; 43] = [
         kind: Kind::Choice(&["write-through", "data-sync", "never"]),
         default: Text("write-through"),
         sentence: "How a commit becomes durable; never is for measuring and loses acknowledged events with the power.",
+    },
+    Key {
+        name: "log.tail_bytes",
+        variables: &["RINGTAIL_LOG_TAIL_BYTES"],
+        kind: Kind::Size {
+            min: 0,
+            max: limit::TAIL_BYTES_MAX,
+            step: limit::BLOCK_BYTES,
+        },
+        default: Number(limit::TAIL_BYTES_DEFAULT),
+        sentence: "Newest commits that each journal keeps in memory while readers keep up with it; 0 keeps none.",
     },
     Key {
         name: "log.allow_any_filesystem",
@@ -441,15 +487,13 @@ mod tests {
     #[test]
     fn no_key_is_a_table_of_another() {
         for key in &KEYS {
-            let inside = format!("{}.", key.name);
-            assert!(!KEYS.iter().any(|other| other.name.starts_with(&inside)));
+            let inside = |other: &Key| other.name.starts_with(&format!("{}.", key.name));
+            assert!(!KEYS.iter().any(inside));
         }
     }
 
     #[test]
     fn every_sentence_is_one() {
-        for key in &KEYS {
-            assert!(key.sentence.ends_with('.'), "{}", key.name);
-        }
+        assert!(KEYS.iter().all(|key| key.sentence.ends_with('.')));
     }
 }

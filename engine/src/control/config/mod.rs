@@ -10,6 +10,7 @@ mod explain;
 mod file;
 mod key;
 mod raccoon;
+mod rules;
 mod settings;
 mod size;
 mod value;

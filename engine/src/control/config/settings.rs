@@ -115,6 +115,9 @@ impl Configuration {
             segment_bytes: self.whole("log.segment_bytes"),
             segments_prepared: self.whole("log.segments_prepared") as u32,
             retention_bytes: self.size_or_none("log.retention_bytes"),
+            retention: self.retention(),
+            repack_below: self.whole("log.repack_below") as u32,
+            repack_bytes_per_second: self.whole("log.repack_rate"),
             origin: match self.text("log.origin") {
                 "full" => log::Origin::Full,
                 "group" => log::Origin::Group,
@@ -128,6 +131,7 @@ impl Configuration {
                 "data-sync" => log::Flush::DataSync,
                 _ => log::Flush::Never,
             },
+            tail_bytes: self.whole("log.tail_bytes") as usize,
         }
     }
 
@@ -141,6 +145,21 @@ impl Configuration {
             durable_volumes: self.whole("log.durable_volumes") as u32,
             volumes_min,
             lag_bytes_max: self.whole("log.lag_bytes"),
+        }
+    }
+
+    fn retention(&self) -> log::retention::Rules {
+        let Value::Rules(topics) = self.value("log.topics") else {
+            other_type("log.topics", self.value("log.topics"))
+        };
+        let age_ms = match self.value("log.retention_age") {
+            Value::Nothing => None,
+            Value::Age(age_ms) => Some(*age_ms),
+            other => other_type("log.retention_age", other),
+        };
+        log::retention::Rules {
+            age_ms,
+            topics: topics.clone().into(),
         }
     }
 

@@ -91,7 +91,7 @@ fn about(page: &mut Page, snapshots: &[Box<Snapshot>], table: &Table, vitals: &V
     page.sample(name, &[], u8::from(vitals.ready));
     let name = "ringtail_topics";
     page.head(name, Family::Gauge, "Topics that exist.");
-    page.sample(name, &[], table.topics().len());
+    page.sample(name, &[], table.living());
     let name = "ringtail_shards";
     page.head(name, Family::Gauge, "Shards that were started.");
     page.sample(name, &[], vitals.shards);

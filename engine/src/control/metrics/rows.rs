@@ -85,4 +85,16 @@ pub(super) static OURS: &[Rows] = &[
         |counted| counted.segments_recycled),
     plain!(Gauge "ringtail_store_bytes" "What the shard's journals take on one volume."
         |counted| counted.store_bytes),
+    plain!(Gauge "ringtail_dead_bytes"
+        "Bytes of full log files whose records are gone, as of the latest look."
+        |counted| counted.dead_bytes),
+    plain!(Counter "ringtail_segments_repacked_total" "Log files rewritten without what was dead."
+        |counted| counted.tidied.repacked),
+    plain!(Counter "ringtail_repack_read_bytes_total" "Bytes read to rewrite log files."
+        |counted| counted.tidied.read_bytes),
+    plain!(Counter "ringtail_repack_written_bytes_total" "Bytes of rewritten log files."
+        |counted| counted.tidied.written_bytes),
+    plain!(Counter "ringtail_segments_unfit_total"
+        "Log files that could not be read to be rewritten, and stay as they are."
+        |counted| counted.tidied.unfit),
 ];

@@ -5,6 +5,7 @@
 
 use super::super::disk::Disk;
 use super::super::format::Features;
+use super::super::format::footer::{FOOTER_BYTES, Index};
 use super::super::format::frame::{FrameHeader, HEADER_BYTES as FRAME_HEADER_BYTES};
 use super::super::format::segment::{HEADER_BYTES, Opening};
 use super::super::mirror::{is_too_few, unless_too_few};
@@ -281,6 +282,7 @@ impl<D: Disk> Committer<D> {
         inner.chain = header.encode(frame);
         inner.next_sequence = sequence.next();
         let position = open.position;
+        inner.tail.keep(now, open.life, position, &frame[..bytes]);
         open.position += bytes as u64;
         open.last = sequence;
         open.chain_out = inner.chain;
@@ -345,7 +347,10 @@ impl<D: Disk> Committer<D> {
                 .closing
                 .pop_front()
                 .expect("it was looked at just now");
-            let (position, bytes, index) = closing.seal(&inner.settings);
+            let (position, bytes, index_at) = closing.seal(&inner.settings);
+            let index = &bytes[index_at..bytes.len() - FOOTER_BYTES];
+            inner.reading.keep_index(closing.life, index);
+            let index = Index::check(index.to_vec()).ok();
             let mut buffer = inner.disk.buffer(bytes.len());
             buffer.as_mut()[..bytes.len()].copy_from_slice(&bytes);
             let footer = inner.disk.freeze(buffer, bytes.len());
@@ -361,14 +366,10 @@ impl<D: Disk> Committer<D> {
                 let result = unless_too_few(result);
                 Done::Sealed { life, result }
             }));
-            inner.sealed.push_back(SealedSegment {
-                name: closing.name,
-                file: closing.file,
-                life: closing.life,
-                opening: closing.opening,
-                index: Some(Rc::new(index)),
-                being_sealed: true,
-            });
+            let file_bytes = inner.settings.segment_bytes;
+            inner
+                .sealed
+                .push_back(SealedSegment::of(closing, file_bytes, index));
         }
     }
 

@@ -14,6 +14,7 @@ mod cat;
 mod catalogue;
 mod chain;
 mod plain;
+mod sorted;
 mod topics;
 mod verify;
 mod volume;

@@ -97,10 +97,11 @@ fn verify(volume: &Volume, options: &Options, report: &mut Report) -> Result<(),
     }
     // The catalogue comes last: a running store names a topic before it is used.
     let catalogue = volume.catalogue()?;
-    let names = catalogue.names.clone();
+    let (names, deleted) = (catalogue.names.clone(), catalogue.deleted.clone());
     let is_sound = catalogue.refused.is_none();
     verify_journal(volume, catalogue, report)?;
-    let unnamed = used.iter().filter(|(topic, _)| !names.contains_key(topic));
+    let named = |topic: &TopicId| names.contains_key(topic) || deleted.contains(topic);
+    let unnamed = used.iter().filter(|(topic, _)| !named(topic));
     for (topic, journal) in unnamed.filter(|_| is_sound) {
         let (id, journal) = (id_text(*topic), journal.0);
         let what = format!(
@@ -137,11 +138,12 @@ fn verify_journal(
     let Contents {
         chain,
         extents,
+        deleted,
         refused,
         ..
     } = contents;
     let progress = progress(chain.segments.len() as u64 * chain.identity.segment_bytes);
-    let mut audit = Audit::new(&chain, report, &progress);
+    let mut audit = Audit::new(&chain, &deleted, report, &progress);
     chain.walk(0, &mut audit)?;
     let topics = audit.finish(refused.is_none().then_some(&extents));
     progress.finish_and_clear();

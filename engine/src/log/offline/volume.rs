@@ -12,7 +12,7 @@ use super::Error;
 use super::chain::{Chain, Segment, Visitor};
 use super::plain::{PlainDisk, View, block_on};
 use crate::unit::{JournalId, Life, Sequence, TopicId};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
@@ -42,6 +42,8 @@ pub(super) struct Contents {
     pub(super) chain: Chain,
     pub(super) extents: HashMap<TopicId, Extent>,
     pub(super) names: HashMap<TopicId, String>,
+    /// Topics that were deleted.
+    pub(super) deleted: BTreeSet<TopicId>,
     /// Why the engine would not start on it.
     pub(super) refused: Option<RecoverError>,
 }
@@ -199,6 +201,7 @@ impl Volume {
             },
             extents: HashMap::new(),
             names: HashMap::new(),
+            deleted: BTreeSet::new(),
             refused: None,
         };
         match recovered {
@@ -208,6 +211,7 @@ impl Volume {
                 contents.chain.losses = recovered.losses;
                 contents.extents = recovered.extents;
                 contents.names = recovered.names;
+                contents.deleted = recovered.deleted.into_keys().collect();
             }
             Err(error) => contents.refused = Some(error),
         }
@@ -235,12 +239,13 @@ impl Volume {
                 && header.journal == identity.journal
                 && let Some(opening) = header.opening
             {
-                let (file, life) = (Rc::new(file), header.life);
                 segments.push(Segment {
                     name,
-                    file,
-                    life,
+                    file: Rc::new(file),
+                    life: header.life,
                     opening,
+                    kind: header.kind,
+                    bytes: header.segment_bytes,
                 });
             }
         }
@@ -284,8 +289,7 @@ impl Contents {
         let Some(segment) = chain.segments.iter().find(|segment| segment.name == *file) else {
             return Ok(None);
         };
-        let size = chain.identity.segment_bytes;
-        let mut window = Window::new(&chain.disk, &segment.file, size);
+        let mut window = Window::new(&chain.disk, &segment.file, segment.bytes);
         let bytes = block_on(window.frame(*position));
         let bytes = bytes.map_err(|error| chain.read_error(file, error))?;
         let Ok(frame) = Frame::check(bytes) else {
