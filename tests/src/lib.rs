@@ -21,6 +21,7 @@
 
 pub mod account;
 pub mod client;
+pub mod decay;
 pub mod device;
 pub mod http;
 pub mod journal;

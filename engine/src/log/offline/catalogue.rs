@@ -44,7 +44,7 @@ pub(super) fn run(volumes: &[PathBuf], out: &mut dyn Write) -> Result<bool, Erro
 }
 
 /// The lock that the engine takes.
-fn lock(volume: &Path) -> Result<File, Error> {
+pub(super) fn lock(volume: &Path) -> Result<File, Error> {
     // Says what is wrong with the folder before anything is made in it.
     Volume::open(volume)?;
     let path = volume.join(LOCK);
@@ -255,7 +255,7 @@ async fn swap(disk: &PlainDisk) -> io::Result<()> {
     clippy::disallowed_methods,
     reason = "an offline command has no shard whose clock it could take"
 )]
-fn now() -> Micros {
+pub(super) fn now() -> Micros {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Micros(now.map_or(0, |since| since.as_micros() as u64))
 }
