@@ -118,11 +118,11 @@ impl<D: Disk> Preparer<D> {
             (inner.disk.clone(), inner.spare.pop_front())
         };
         let made = match spare {
-            Some(spare) => Ok((spare.name, spare.file)),
+            Some(spare) => Ok(spare),
             None => self.create(&disk).await,
         };
         let prepared = match made {
-            Ok((name, file)) => self.write_header(&disk, name, file).await,
+            Ok(spare) => self.give_life(&disk, spare).await,
             Err(error) => Err(error),
         };
         let mut inner = self.journal.inner.borrow_mut();
@@ -139,6 +139,17 @@ impl<D: Disk> Preparer<D> {
                 false
             }
         }
+    }
+
+    /// Gives a file its next life. When that fails the file stays first in line: its header may still say that it
+    /// is in use, and if a younger one were given away before it, frames would be missing between those in use.
+    async fn give_life(&self, disk: &D, spare: Prepared<D::File>) -> io::Result<Prepared<D::File>> {
+        let given = self.write_header(disk, spare.name.clone(), spare.file.clone());
+        let given = given.await;
+        if given.is_err() {
+            self.journal.inner.borrow_mut().spare.push_front(spare);
+        }
+        given
     }
 
     /// Gives one file's space back to the file system.
@@ -165,7 +176,7 @@ impl<D: Disk> Preparer<D> {
     }
 
     /// A new file, filled with zeros and flushed, under its final name.
-    async fn create(&self, disk: &D) -> io::Result<(String, Rc<D::File>)> {
+    async fn create(&self, disk: &D) -> io::Result<Prepared<D::File>> {
         let (folder, number, segment_bytes) = {
             let mut inner = self.journal.inner.borrow_mut();
             inner.next_file += 1;
@@ -183,7 +194,7 @@ impl<D: Disk> Preparer<D> {
             disk.rename(&unfinished, &name).await?;
             disk.flush_folder(&folder).await?;
             self.fill(disk, &file, segment_bytes).await?;
-            return Ok((name, Rc::new(file)));
+            return Ok(unused(name, file));
         }
         let filled = self.fill(disk, &file, segment_bytes).await;
         if let Err(error) = filled {
@@ -193,7 +204,7 @@ impl<D: Disk> Preparer<D> {
         }
         disk.rename(&unfinished, &name).await?;
         disk.flush_folder(&folder).await?;
-        Ok((name, Rc::new(file)))
+        Ok(unused(name, file))
     }
 
     /// Writes zeros to the whole file and a header that says "not in use", so that a file under its final
@@ -269,6 +280,15 @@ impl<D: Disk> Preparer<D> {
             self.retiring = Some(receipt);
         }
         true
+    }
+}
+
+/// A file that was just made.
+fn unused<F>(name: String, file: F) -> Prepared<F> {
+    Prepared {
+        name,
+        file: Rc::new(file),
+        life: Life(0),
     }
 }
 
