@@ -326,7 +326,8 @@ impl<D: Disk> Committer<D> {
         self.writes.push(Box::pin(async move {
             let result = async {
                 if let Some(header) = header {
-                    write(&disk, &file, 0, header, flush).await?;
+                    // Too few volumes for the header are none to leave the frame out for.
+                    unless_too_few(write(&disk, &file, 0, header, flush).await)?;
                 }
                 write(&disk, &file, position, frame, flush).await
             };

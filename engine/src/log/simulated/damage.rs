@@ -76,6 +76,7 @@ impl Platter {
         let file = &mut self.nodes[victim];
         overlay(&mut file.now, first * BLOCK, bytes);
         overlay(&mut file.durable, first * BLOCK, bytes);
+        file.show_cached();
         // By chance it may have hit its own place.
         self.forget_what_is_right();
     }

@@ -65,6 +65,15 @@ pub(super) struct Node {
     writes: Vec<Write>,
 }
 
+impl Node {
+    /// What waits for its flush is read from the disk's cache, whatever lies below.
+    pub(super) fn show_cached(&mut self) {
+        for write in self.writes.iter().filter(|write| !write.in_flight) {
+            overlay(&mut self.now, write.position, &write.bytes);
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Platter {
     pub(super) behaviour: Behaviour,

@@ -368,6 +368,38 @@ fn too_few_volumes_refuse_with_the_reason_and_go_on_later() {
     }
 }
 
+/// Whichever of the writes around it is the one that the second volume fails at.
+#[test]
+fn a_segment_that_is_entered_with_too_few_volumes_lacks_no_frame() {
+    for others in 0..16 {
+        let mut world = Volumes::new(others, 2, rules(2, 0), settings());
+        for number in 0..12 {
+            world.store(0, vec![number; 30_000]);
+        }
+        world.disks[&1].fail_after(Operation::WriteDurable, others);
+        for number in 12..24 {
+            let value = vec![number; 30_000];
+            if let Ok(ticket) = offer(&world.journal, &[event(0, value.clone())]) {
+                let topic = 0;
+                let one = Sent {
+                    ticket,
+                    topic,
+                    value,
+                };
+                world.sent.borrow_mut().push(one);
+            }
+            world.executor.settle();
+        }
+        assert_eq!(world.mirror.members(), [0], "{others} writes before");
+        world.rebuild(2, &new_disk(others + 7_000)).unwrap();
+        world.store(0, b"last".to_vec());
+        world.stop();
+        for volume in [0, 2] {
+            world.check_alone(volume, others);
+        }
+    }
+}
+
 #[test]
 fn a_journal_with_too_few_volumes_starts_for_readers_and_stops() {
     let mut world = Volumes::new(1, 2, rules(1, 0), settings());
