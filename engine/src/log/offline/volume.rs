@@ -116,9 +116,22 @@ impl Volume {
         let identity = Identity {
             store: self.superblock.store,
             journal: CATALOGUE_JOURNAL,
-            segment_bytes: CATALOGUE_SEGMENT_BYTES,
+            segment_bytes: self.catalogue_segment_bytes(),
         };
         self.contents(CATALOGUE, identity)
+    }
+
+    /// The size of the catalogue's segments: as the first one says whose file has it, else as the program makes them.
+    fn catalogue_segment_bytes(&self) -> u64 {
+        let names = block_on(self.disk.list(CATALOGUE)).unwrap_or_default();
+        let mut names = names.iter().filter(|name| segment_number(name).is_some());
+        let said = names.find_map(|name| {
+            let file = block_on(self.disk.open(&format!("{CATALOGUE}/{name}"))).ok()?;
+            let block = block_on(self.disk.read(&file, 0, HEADER_BYTES)).ok()?;
+            let said = SegmentHeader::decode(&block).ok()?.segment_bytes;
+            (block_on(self.disk.size(&file)).ok()? == said).then_some(said)
+        });
+        said.unwrap_or(CATALOGUE_SEGMENT_BYTES)
     }
 
     pub(super) fn refused(&self, source: RecoverError) -> Error {
