@@ -66,6 +66,7 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
         conn_group_header: None,
         conn_group_default: "--default--".into(),
         check_origin: false,
+        websocket_deflate: false,
         cors: None,
         message_bytes_max: arguments.max_message_bytes.min(MESSAGE_BYTES_MAX),
     };

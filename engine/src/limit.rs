@@ -98,6 +98,8 @@ pub const BUFFER_BYTES_MAX: usize = MESSAGE_BYTES_MAX + FRAME_HEADER_BYTES_MAX;
 pub const PARKED_BYTES_MAX: usize = 32 << 10;
 /// Answers that may wait for one client to read them before its requests are no longer read.
 pub const OUTBOX_BYTES_MAX: usize = 256 << 10;
+/// Inflated bytes of WebSocket messages that wait to be taken, for each shard; beyond it they are inflated again.
+pub const INFLATED_BYTES_MAX: usize = 32 << 20;
 /// Payload of a WebSocket control frame (RFC 6455, 5.5).
 pub const CONTROL_FRAME_BYTES_MAX: usize = 125;
 /// Head of an HTTP request.

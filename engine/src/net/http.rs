@@ -42,6 +42,8 @@ pub(super) enum End {
         /// What the client sent behind its request: it may hold the first frames.
         received: Bytes,
         peer: Peer,
+        /// Its messages may come compressed.
+        deflate: bool,
     },
 }
 
@@ -50,6 +52,8 @@ pub(super) struct Desk<I> {
     pub(super) door: Rc<Door<I>>,
     /// Set by the request that becomes a WebSocket.
     pub(super) upgrade: RefCell<Option<Peer>>,
+    /// Compression was agreed with it.
+    pub(super) deflate: Cell<bool>,
     requests: Cell<u32>,
 }
 
@@ -58,6 +62,7 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
     let desk = Rc::new(Desk {
         door: Rc::clone(door),
         upgrade: RefCell::default(),
+        deflate: Cell::new(false),
         requests: Cell::new(0),
     });
     let shared = Rc::clone(&desk);
@@ -94,6 +99,7 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
             stream,
             received: parts.read_buf,
             peer,
+            deflate: desk.deflate.get(),
         },
         None => End::Done(stream),
     }

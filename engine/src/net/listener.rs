@@ -116,7 +116,8 @@ async fn connection<I: Intake>(door: Rc<Door<I>>, stream: Stream) {
             stream,
             received,
             peer,
-        } => websocket::serve(&door, &line, stream, received, peer).await,
+            deflate,
+        } => websocket::serve(&door, &line, stream, received, (peer, deflate)).await,
     };
     Box::pin(let_go(stream)).await;
 }

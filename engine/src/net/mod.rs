@@ -51,6 +51,8 @@ pub struct Settings {
     pub conn_group_default: Box<str>,
     /// Refuse an upgrade whose `Origin` names another host (`SERVER_WEBSOCKET_CHECK_ORIGIN`).
     pub check_origin: bool,
+    /// Let WebSocket clients send compressed messages (`RINGTAIL_WEBSOCKET_DEFLATE`).
+    pub websocket_deflate: bool,
     /// What pages of other hosts may ask over HTTP (`SERVER_CORS_ENABLED`); `None` tells them nothing.
     pub cors: Option<Cors>,
     /// Largest message or body, in bytes (`server.max_message_bytes`).

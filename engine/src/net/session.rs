@@ -110,20 +110,26 @@ pub(super) struct Session<'a, I> {
 }
 
 impl<'a, I: Intake> Session<'a, I> {
-    /// `received` are bytes that came behind the request for the upgrade.
+    /// `received` are bytes that came behind the request for the upgrade; `deflate` says that messages may
+    /// come compressed.
     pub(super) fn new(
         door: &'a Door<I>,
         line: &'a Line,
         stream: Stream,
         outbox: Rc<Outbox>,
-        received: &[u8],
+        (received, deflate): (&[u8], bool),
     ) -> Self {
+        let decoder = Decoder::new(door.settings.message_bytes_max);
+        let decoder = match &door.inflater {
+            Some(inflater) if deflate => decoder.inflating(Rc::clone(inflater)),
+            _ => decoder,
+        };
         Self {
             door,
             line,
             stream,
             outbox,
-            decoder: Decoder::new(door.settings.message_bytes_max),
+            decoder,
             state: State::Open,
             buffer: None,
             parked: Parked::from_bytes(received),

@@ -10,9 +10,10 @@ use super::lines::Line;
 use super::outbox::{Outbox, Peer};
 use super::session::Session;
 use super::{Intake, Note};
-use crate::frame::websocket::{accept_upgrade, origin_is_allowed};
+use crate::frame::websocket::{accept_deflate, accept_upgrade, origin_is_allowed};
 use crate::rt::stream::Stream;
-use ::http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use ::http::header::{CONNECTION, HeaderValue, UPGRADE};
+use ::http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS};
 use ::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -58,22 +59,31 @@ pub(super) fn upgrade<I: Intake, B>(desk: &Desk<I>, request: &Request<B>) -> Rep
     added.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     added.insert(UPGRADE, HeaderValue::from_static("websocket"));
     added.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if desk.door.inflater.is_some()
+        && let Some(agreed) = accept_deflate(headers)
+        && let Ok(agreed) = HeaderValue::from_str(&agreed)
+    {
+        added.insert(SEC_WEBSOCKET_EXTENSIONS, agreed);
+        desk.deflate.set(true);
+    }
     reply
 }
 
-/// Serves a WebSocket to its end and gives back the socket to be let go.
+/// Serves a WebSocket to its end and gives back the socket to be let go. `deflate` says that compression
+/// was agreed.
 pub(super) async fn serve<I: Intake>(
     door: &Door<I>,
     line: &Line,
     stream: Stream,
     received: Bytes,
-    peer: Peer,
+    (peer, deflate): (Peer, bool),
 ) -> Stream {
     let opened = door.intake.now();
     door.intake.note_of(&peer, Note::Connected);
     door.intake.note(Note::BytesReceived(received.len() as u64));
     let outbox = Rc::new(Outbox::new(peer));
-    let session = Session::new(door, line, stream, Rc::clone(&outbox), &received);
+    let first = (&received[..], deflate);
+    let session = Session::new(door, line, stream, Rc::clone(&outbox), first);
     // A slice of hyper's buffer would keep all of it.
     drop(received);
     let stream = session.live().await;

@@ -47,7 +47,7 @@ const PORT: Kind = Kind::Whole {
 };
 
 /// Keys of one table of the TOML file stand together.
-pub(super) static KEYS: [Key; 48] = [
+pub(super) static KEYS: [Key; 49] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -93,6 +93,13 @@ pub(super) static KEYS: [Key; 48] = [
         kind: Kind::Switch,
         default: Text("true"),
         sentence: "Refuse a WebSocket whose Origin names another host.",
+    },
+    Key {
+        name: "server.websocket.permessage_deflate",
+        variables: &["RINGTAIL_WEBSOCKET_DEFLATE"],
+        kind: Kind::Switch,
+        default: Text("false"),
+        sentence: "Let WebSocket clients send compressed messages (RFC 7692, without context takeover); answers stay plain.",
     },
     Key {
         name: "server.cors.enabled",

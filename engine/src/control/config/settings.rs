@@ -78,6 +78,7 @@ impl Configuration {
             conn_group_header: self.header("server.websocket.conn_group_header"),
             conn_group_default: self.text("server.websocket.conn_group_default").into(),
             check_origin: self.switch("server.websocket.check_origin"),
+            websocket_deflate: self.switch("server.websocket.permessage_deflate"),
             cors: self.switch("server.cors.enabled").then(|| self.cors()),
             message_bytes_max: self.whole("server.max_message_bytes") as usize,
         }

@@ -123,6 +123,7 @@ fn settings() -> Settings {
         conn_group_header: Some(::http::HeaderName::from_static("x-group")),
         conn_group_default: "--default--".into(),
         check_origin: true,
+        websocket_deflate: true,
         cors: None,
         message_bytes_max: MESSAGE_BYTES_DEFAULT,
     }

@@ -318,3 +318,63 @@ fn an_idle_websocket_takes_little_memory() {
         "the task of a connection takes {connection} bytes"
     );
 }
+
+// ---- permessage-deflate ----
+
+const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+
+/// The head of the answer to an upgrade with this header.
+async fn agreed(world: &World, header: &str) -> (Client, String) {
+    let mut client = world.call().await;
+    client.send(upgrade(header).as_bytes()).await;
+    let head = client.head().await.to_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    (client, head)
+}
+
+#[test]
+fn compressed_messages_are_taken_where_that_was_agreed() {
+    World::run(async |world| {
+        let (mut client, head) = agreed(&world, OFFER).await;
+        assert!(
+            head.contains("\r\nsec-websocket-extensions: permessage-deflate;"),
+            "{head}"
+        );
+        // "Hello" as RFC 7692 (7.2.3.1) has it, and in two fragments.
+        let packed = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        let fragments = [frame(0x42, &packed[..2]), frame(0x80, &packed[2..])].concat();
+        client
+            .send(&[frame(0xc1, &packed), fragments, binary(b"plain")].concat())
+            .await;
+        assert_eq!(client.seen().await, Seen::Text(b"Hello".to_vec()));
+        assert_eq!(client.seen().await, Seen::Binary(b"Hello".to_vec()));
+        assert_eq!(client.seen().await, Seen::Binary(b"plain".to_vec()));
+        client.send(&frame(0xc1, b"\xff\xff")).await;
+        assert_eq!(client.seen().await, Seen::Close(Some(1007)));
+    });
+}
+
+#[test]
+fn a_compressed_message_that_was_not_taken_is_offered_again() {
+    World::run(async |world| {
+        let (mut client, _) = agreed(&world, OFFER).await;
+        world.echo.0.full.set(true);
+        let packed = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        client.send(&frame(0xc1, &packed)).await;
+        world.wait_until(|it| it.echo.0.waits.get() > 0).await;
+        world.echo.make_room();
+        assert_eq!(client.seen().await, Seen::Text(b"Hello".to_vec()));
+    });
+}
+
+#[test]
+fn without_an_offer_that_can_be_honoured_nothing_is_agreed() {
+    World::run(async |world| {
+        for header in ["", "Sec-WebSocket-Extensions: permessage-bzip2\r\n"] {
+            let (mut client, head) = agreed(&world, header).await;
+            assert!(!head.contains("extensions"), "{head}");
+            client.send(&frame(0xc1, b"")).await;
+            assert_eq!(client.seen().await, Seen::Close(Some(1002)));
+        }
+    });
+}
