@@ -150,6 +150,12 @@ pub const IN_FLIGHT_BYTES_DEFAULT: usize = 64 << 20;
 /// Letters in the mailbox between the control core and a shard, each way.
 pub const MAILBOX_DEPTH: usize = 1024;
 pub const SHARDS_MAX: usize = 1024;
+/// Durable requests that a shard knows again by their guids (`dedupe.batches_max`): some 100 bytes each.
+pub const DEDUPE_BATCHES_DEFAULT: u64 = 100_000;
+pub const DEDUPE_BATCHES_MAX: u64 = 64_000_000;
+/// How long they are known, at most (`dedupe.window_ms`), and when only a connection's own are.
+pub const DEDUPE_WINDOW_MS_MAX: u64 = 86_400_000;
+pub const DEDUPE_IN_CONNECTION_WINDOW_MS: u64 = 3_600_000;
 
 // ---- what an operator may set, beside the bounds above ----
 

@@ -23,7 +23,7 @@ use crate::rt::wake::Signals;
 use crate::rt::{self, host};
 use crate::shard::mail::Order;
 use crate::shard::volumes::Volumes;
-use crate::shard::{self, Start};
+use crate::shard::{self, Neighbour, Start};
 use crate::unit::{JournalId, ShardId};
 use catalogue::Keeper;
 use futures_util::future::{self, Either};
@@ -141,8 +141,13 @@ async fn run(
     let _sending = statsd.clone().map(|sender| spawn_local(sender.run()));
     let _topics = spawn_local(Rc::clone(&keeper).serve(Rc::clone(&fleet)));
     let mut shards = Vec::new();
-    for (index, cpu) in (0..).map(ShardId).zip(&plan.shards) {
-        shards.push(start_shard(settings, &house, &fleet, index, *cpu).await?);
+    for (place, neighbours) in (0..)
+        .map(ShardId)
+        .zip(&plan.shards)
+        .zip(ways(settings, &plan))
+    {
+        let (index, cpu) = place;
+        shards.push(start_shard(settings, &house, &fleet, (index, *cpu, neighbours)).await?);
     }
     keeper.background.start(|rest| {
         returning::serve(
@@ -183,6 +188,16 @@ async fn run(
         Cause::Failure(failure) => exit.because(failure),
         Cause::Signal => exit,
     })
+}
+
+/// For each shard the ways to the others, if they have anything to say to each other.
+fn ways(settings: &Settings, plan: &Plan) -> Vec<Vec<Neighbour>> {
+    let dedupe = settings.shard.dedupe.as_ref();
+    if dedupe.is_some_and(|dedupe| dedupe.across_connections) {
+        shard::neighbourhood(plan.shards.len())
+    } else {
+        plan.shards.iter().map(|_| Vec::new()).collect()
+    }
 }
 
 /// Every shard has recovered, then every shard serves.
@@ -242,13 +257,14 @@ async fn start_shard(
     settings: &Settings,
     house: &House,
     fleet: &Rc<Fleet>,
-    shard: ShardId,
-    cpu: usize,
+    (shard, cpu, neighbours): (ShardId, usize, Vec<Neighbour>),
 ) -> Result<Handle<()>, Error> {
     let (give, orders) = mailbox(limit::MAILBOX_DEPTH);
     let (reports, hear) = mailbox(limit::MAILBOX_DEPTH);
     let start = Start {
         shard,
+        shards: fleet.len() as u32,
+        neighbours,
         cpu: Some(cpu),
         settings: settings.shard.clone(),
         store: house.store.store,

@@ -66,6 +66,8 @@ pub enum Wait {
     Room,
     /// A topic in the message is not known yet; the control core has been asked.
     Topics,
+    /// The same request is in hand elsewhere, or another shard is asked whether it is.
+    Twin,
 }
 
 /// What happened at a door, for the shard's counters.

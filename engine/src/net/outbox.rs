@@ -26,6 +26,8 @@ pub struct Peer {
 #[derive(Debug)]
 pub struct Outbox {
     pub peer: Peer,
+    /// Tells the connections of a shard apart, also those that have ended.
+    pub number: u64,
     bytes: RefCell<Vec<u8>>,
     /// How many of `bytes` the kernel has taken.
     sent: Cell<usize>,
@@ -36,8 +38,14 @@ pub struct Outbox {
 
 impl Outbox {
     pub fn new(peer: Peer) -> Self {
+        thread_local! {
+            static OPENED: Cell<u64> = const { Cell::new(0) };
+        }
+        let number = OPENED.get();
+        OPENED.set(number + 1);
         Self {
             peer,
+            number,
             bytes: RefCell::default(),
             sent: Cell::new(0),
             waker: RefCell::default(),

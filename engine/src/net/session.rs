@@ -329,7 +329,7 @@ impl<'a, I: Intake> Session<'a, I> {
         Box::pin(async move {
             let seat = match wait {
                 Wait::Room => self.door.take_seat(),
-                Wait::Topics => None,
+                Wait::Topics | Wait::Twin => None,
             };
             // The few who come first keep their buffers, which saves copying; a crowd may not.
             if seat.is_none() {

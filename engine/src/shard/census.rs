@@ -63,6 +63,8 @@ pub struct GroupCounts {
     pub batches_undecodable: u64,
     /// Batches for topics that cannot be.
     pub batches_refused: u64,
+    /// Batches that were there before.
+    pub duplicates: u64,
     pub read_errors: u64,
     pub protocol_errors: u64,
     pub unknown_content_type: u64,
@@ -82,6 +84,7 @@ impl Default for GroupCounts {
             batches_accepted: 0,
             batches_undecodable: 0,
             batches_refused: 0,
+            duplicates: 0,
             read_errors: 0,
             protocol_errors: 0,
             unknown_content_type: 0,
@@ -100,6 +103,7 @@ impl GroupCounts {
         self.batches_accepted += other.batches_accepted;
         self.batches_undecodable += other.batches_undecodable;
         self.batches_refused += other.batches_refused;
+        self.duplicates += other.duplicates;
         self.read_errors += other.read_errors;
         self.protocol_errors += other.protocol_errors;
         self.unknown_content_type += other.unknown_content_type;

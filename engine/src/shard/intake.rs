@@ -2,9 +2,11 @@
 
 use super::Settings;
 use super::answer::To;
+use super::dedupe::{Dedupe, Key};
 use super::mail::Report;
 use super::probe::Probe;
 use super::settle::Waiter;
+use super::twin::Twin;
 use super::volumes::Disk;
 use crate::ack::Ledger;
 use crate::event::Batch;
@@ -44,6 +46,8 @@ pub(super) struct Work {
     pub(super) in_flight_bytes: usize,
     pub(super) asked: HashMap<Box<str>, Asked>,
     pub(super) posts: VecDeque<Report>,
+    /// When requests are known again by their guids.
+    pub(super) dedupe: Option<Dedupe>,
 }
 
 /// One shard, as its tasks share it.
@@ -58,6 +62,10 @@ pub(super) struct Core {
     pub(super) room: Notify,
     pub(super) topics: Notify,
     pub(super) posted: Notify,
+    /// There may be words for other shards.
+    pub(super) said: Notify,
+    /// Another shard said what became of a request.
+    pub(super) twins: Notify,
 }
 
 /// The shard as its doors see it.
@@ -67,9 +75,14 @@ pub(super) struct Shard(pub(super) Rc<Core>);
 /// Why a message was not accepted.
 pub(super) enum Stop {
     Wait(Wait),
-    Undecodable { reason: String, guid: String },
+    Undecodable {
+        reason: String,
+        guid: String,
+    },
     Refused(Refused),
     Failed(Arc<str>),
+    /// It was there before.
+    Repeated(Twin),
 }
 
 /// Why a request can never be accepted.
@@ -117,14 +130,17 @@ impl Refused {
 /// A message on its way in.
 pub(super) struct Arrival<'a> {
     pub(super) peer: &'a Peer,
+    /// The number of a WebSocket, which no other has on this shard.
+    pub(super) connection: Option<u64>,
     pub(super) door: Door,
     pub(super) encoding: Encoding,
     pub(super) message: &'a [u8],
 }
 
 impl Core {
+    /// The shard of this number, of so many.
     pub(super) fn new(
-        id: ShardId,
+        (id, shards): (ShardId, u32),
         settings: Settings,
         clock: Rc<MachineClock>,
         journal: Journal<Disk>,
@@ -139,6 +155,10 @@ impl Core {
             in_flight_bytes: 0,
             asked: HashMap::new(),
             posts: VecDeque::new(),
+            dedupe: settings
+                .dedupe
+                .clone()
+                .map(|dedupe| Dedupe::new(id, shards, dedupe)),
         };
         Self {
             id,
@@ -150,6 +170,8 @@ impl Core {
             room: Notify::new(),
             topics: Notify::new(),
             posted: Notify::new(),
+            said: Notify::new(),
+            twins: Notify::new(),
         }
     }
 
@@ -172,11 +194,15 @@ impl Core {
         }
         let now = self.clock.now();
         match self.accept(work, arrival, now) {
-            Ok(ticket) => {
-                self.remember(work, arrival, to, (ticket, now));
+            Ok((ticket, key)) => {
+                self.remember(work, arrival, to, (ticket, key, now));
                 Ok(())
             }
             Err(Stop::Wait(wait)) => Err(wait),
+            Err(Stop::Repeated(twin)) => {
+                self.repeat(work, arrival, to, (twin, now));
+                Ok(())
+            }
             Err(stop) => {
                 self.refuse(work, arrival, to, (stop, now));
                 Ok(())
@@ -184,13 +210,30 @@ impl Core {
         }
     }
 
-    fn accept(&self, work: &mut Work, arrival: &Arrival<'_>, now: Micros) -> Result<Ticket, Stop> {
+    /// Gives the commit that the request is part of, and the key that it settles.
+    fn accept(
+        &self,
+        work: &mut Work,
+        arrival: &Arrival<'_>,
+        now: Micros,
+    ) -> Result<(Ticket, Option<Key>), Stop> {
         work.batch
             .decode(arrival.encoding, arrival.message)
             .map_err(|refusal| Stop::Undecodable {
                 reason: refusal.reason,
                 guid: refusal.guid,
             })?;
+        let key = self.look_back(work, arrival, now)?;
+        let taken = self.append(work, arrival, now);
+        if !matches!(taken, Ok(_) | Err(Stop::Wait(_))) {
+            self.free_guid(work, key);
+        }
+        let ticket = taken?;
+        let key = key.and_then(|key| work.dedupe.as_mut()?.take(key));
+        Ok((ticket, key))
+    }
+
+    fn append(&self, work: &mut Work, arrival: &Arrival<'_>, now: Micros) -> Result<Ticket, Stop> {
         self.route(work, arrival.message)?;
         let source = work.batch.source(arrival.message);
         let table = self.table.borrow();
@@ -385,6 +428,7 @@ impl Intake for Shard {
     ) -> Result<(), Wait> {
         let arrival = Arrival {
             peer: &outbox.peer,
+            connection: Some(outbox.number),
             door: Door::WebSocket,
             encoding,
             message,
@@ -395,6 +439,7 @@ impl Intake for Shard {
     fn offer_call(&self, call: &Rc<Call>, encoding: Encoding, body: &[u8]) -> Result<(), Wait> {
         let arrival = Arrival {
             peer: &call.peer,
+            connection: None,
             door: match call.protocol {
                 Protocol::Rest => Door::Rest,
                 Protocol::Grpc => Door::Grpc,
@@ -409,6 +454,7 @@ impl Intake for Shard {
         match wait {
             Wait::Room => self.0.room.wait().await,
             Wait::Topics => self.0.topics.wait().await,
+            Wait::Twin => self.0.twins.wait().await,
         }
     }
 

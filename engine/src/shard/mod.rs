@@ -11,6 +11,7 @@ mod answer;
 pub mod background;
 pub mod census;
 pub mod clock;
+pub mod dedupe;
 mod intake;
 pub mod mail;
 mod open;
@@ -18,7 +19,10 @@ pub mod probe;
 mod run;
 mod settle;
 mod tidy;
+mod twin;
 pub mod volumes;
+
+pub use twin::{Neighbour, neighbourhood};
 
 pub use run::{Start, run};
 
@@ -36,6 +40,8 @@ pub struct Settings {
     pub allow_any_filesystem: bool,
     /// Groups, and event types, that the metrics tell apart.
     pub labels_max: usize,
+    /// `None`: requests are not known again.
+    pub dedupe: Option<dedupe::Settings>,
 }
 
 /// When a request is answered (`EVENT_ACK`).

@@ -37,6 +37,8 @@ pub struct Counters {
     /// Of sealed record batches that nobody can read any more.
     pub dead_bytes: u64,
     pub tidied: Tidied,
+    /// Batches taken though nobody could say whether they were there before.
+    pub dedupe_unasked: u64,
 }
 
 impl Counters {

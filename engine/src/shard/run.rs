@@ -7,6 +7,7 @@ use super::intake::{Core, Shard};
 use super::mail::{Order, Place, Record, Report};
 use super::open::{Opened, journal_settings, open};
 use super::tidy;
+use super::twin::Neighbour;
 use super::volumes::{self, Disk, LastScrub, Volumes};
 use crate::limit;
 use crate::log::format::StoreId;
@@ -36,6 +37,10 @@ const TICKS_TO_TIDY: u32 = 10;
 /// What a shard is given at its start.
 pub struct Start {
     pub shard: ShardId,
+    /// How many there are in all.
+    pub shards: u32,
+    /// The ways to the others, where requests are known again across connections.
+    pub neighbours: Vec<Neighbour>,
     pub cpu: Option<usize>,
     pub settings: Settings,
     pub store: StoreId,
@@ -53,6 +58,8 @@ pub struct Start {
 pub async fn run(start: Start) {
     let Start {
         shard,
+        shards,
+        neighbours,
         cpu,
         settings,
         store,
@@ -80,9 +87,10 @@ pub async fn run(start: Start) {
     }
     let Some(first) = opened.first() else { return };
     let journal = first.journal.clone();
-    let core = Core::new(shard, settings, clock, journal, table);
+    let core = Rc::new(Core::new((shard, shards), settings, clock, journal, table));
+    core.meet(neighbours);
     let life = Life {
-        core: Rc::new(core),
+        core,
         cpu,
         journals: opened.iter().map(Kept::of).collect(),
         background: Background::default(),
@@ -363,6 +371,7 @@ impl Life {
                 kept.mirror.watch(now, limit::VOLUME_ANSWER_US_MAX);
             }
             self.tell_fault(self.core.journal.fault().as_deref());
+            self.core.sweep_guids();
             // Nobody may be left waiting for room that is there.
             self.core.room.wake_all();
         }
@@ -377,6 +386,7 @@ impl Life {
             .probe
             .snapshot(self.core.id, self.cpu);
         snapshot.counters.in_flight_bytes = in_flight_bytes;
+        snapshot.counters.dedupe_unasked = self.core.unasked_guids();
         for kept in &self.journals {
             let size = kept.journal.size();
             snapshot.counters.segments += size.segments;

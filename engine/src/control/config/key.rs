@@ -47,7 +47,7 @@ const PORT: Kind = Kind::Whole {
 };
 
 /// Keys of one table of the TOML file stand together.
-pub(super) static KEYS: [Key; 49] = [
+pub(super) static KEYS: [Key; 52] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -155,6 +155,33 @@ pub(super) static KEYS: [Key; 49] = [
         },
         default: Number(8081),
         sentence: "Port of gRPC; 0 keeps that door shut.",
+    },
+    Key {
+        name: "server.batch.dedup_in_connection_enabled",
+        variables: &["SERVER_BATCH_DEDUP_IN_CONNECTION_ENABLED"],
+        kind: Kind::Switch,
+        default: Text("false"),
+        sentence: "Answer a batch whose req_guid its WebSocket has sent before with success, and do not store it again.",
+    },
+    Key {
+        name: "dedupe.window_ms",
+        variables: &["RINGTAIL_DEDUPE_WINDOW_MS"],
+        kind: Kind::Whole {
+            min: 0,
+            max: limit::DEDUPE_WINDOW_MS_MAX,
+        },
+        default: Number(0),
+        sentence: "Milliseconds for which a durable batch is known again by group, id and req_guid, on every connection and shard; 0 never.",
+    },
+    Key {
+        name: "dedupe.batches_max",
+        variables: &["RINGTAIL_DEDUPE_BATCHES_MAX"],
+        kind: Kind::Whole {
+            min: 1,
+            max: limit::DEDUPE_BATCHES_MAX,
+        },
+        default: Number(limit::DEDUPE_BATCHES_DEFAULT),
+        sentence: "Durable batches that each shard knows again, about 100 bytes each; the oldest are forgotten first.",
     },
     Key {
         name: "event.ack",

@@ -62,7 +62,23 @@ impl Configuration {
             drain_grace: Duration::from_millis(self.whole("control.drain_grace_ms")),
             allow_any_filesystem: self.switch("log.allow_any_filesystem"),
             labels_max: self.whole("metric.labels_max") as usize,
+            dedupe: self.dedupe(),
         }
+    }
+
+    fn dedupe(&self) -> Option<shard::dedupe::Settings> {
+        let in_connection = self.switch("server.batch.dedup_in_connection_enabled");
+        let window_ms = match self.whole("dedupe.window_ms") {
+            0 if in_connection => limit::DEDUPE_IN_CONNECTION_WINDOW_MS,
+            set => set,
+        };
+        (0 < window_ms).then(|| shard::dedupe::Settings {
+            in_connection,
+            across_connections: 0 < self.whole("dedupe.window_ms"),
+            window: Duration::from_millis(window_ms),
+            batches_max: self.whole("dedupe.batches_max") as usize,
+            secret: shard::dedupe::Secret::default(),
+        })
     }
 
     fn net(&self) -> crate::net::Settings {

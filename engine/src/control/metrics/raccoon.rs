@@ -208,7 +208,7 @@ fn connections(sums: &Sums<'_>) -> [Metric; 3] {
 
 /// What goes wrong in Raccoon and has no row of its own here yet.
 fn failures(sums: &Sums<'_>) -> [Metric; 4] {
-    let mut duplicates = sums.by_group(|_| 0);
+    let mut duplicates = sums.by_group(|counts| counts.duplicates);
     for sample in &mut duplicates {
         sample.labels.push(("reason", "duplicate".to_owned()));
     }

@@ -79,6 +79,9 @@ pub(super) static OURS: &[Rows] = &[
     plain!(Counter "ringtail_reads_paused_total"
         "Times that reading stopped because too much was in flight."
         |counted| counted.reads_paused),
+    plain!(Counter "ringtail_dedupe_unasked_total"
+        "Batches taken though the shard that knows of earlier ones did not answer."
+        |counted| counted.dedupe_unasked),
     plain!(Gauge "ringtail_segments" "Log files in use."
         |counted| counted.segments),
     plain!(Counter "ringtail_segments_recycled_total" "Log files used again."
