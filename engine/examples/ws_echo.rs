@@ -69,6 +69,7 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
         websocket_deflate: false,
         cors: None,
         message_bytes_max: arguments.max_message_bytes.min(MESSAGE_BYTES_MAX),
+        grpc_message_bytes_max: arguments.max_message_bytes.min(MESSAGE_BYTES_MAX),
     };
     let doors = Doors::open(settings, Echo, address)?;
     println!("echoing on ws://{}/api/v1/events", doors.local_address()?);

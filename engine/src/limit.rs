@@ -125,6 +125,10 @@ pub const PAUSED_BUFFERS_MAX: u32 = 64;
 pub const BODIES_BYTES_MAX: usize = 128 << 20;
 /// Calls of one gRPC connection that may be open at once.
 pub const GRPC_STREAMS_MAX: u32 = 128;
+/// Requests of one gRPC stream that may wait for their answers.
+pub const GRPC_STREAM_CALLS_MAX: usize = 64;
+/// Largest gRPC message, by default (`server.grpc.max_message_bytes`): the same as Go's.
+pub const GRPC_MESSAGE_BYTES_DEFAULT: usize = 4 << 20;
 /// What one gRPC connection may send before it is read.
 pub const GRPC_WINDOW_BYTES: u32 = 1 << 20;
 /// How long a browser may remember the answer to a CORS preflight, in seconds.
@@ -241,6 +245,7 @@ const _: () = {
     assert!(HTTP_HEAD_BYTES_MAX <= HTTP_BUFFER_BYTES && HTTP_BUFFER_BYTES <= RECEIVE_BUFFER_BYTES);
     // Spans into a message are 32 bits wide.
     assert!(MESSAGE_BYTES_MAX <= u32::MAX as usize);
+    assert!(GRPC_MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
     assert!(MESSAGE_BYTES_MAX * 8 <= BODIES_BYTES_MAX);
     assert!(EVENT_BYTES_MAX < RECORD_BATCH_BYTES_MAX);
     assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_DEFAULT / 4);

@@ -57,6 +57,8 @@ pub struct Settings {
     pub cors: Option<Cors>,
     /// Largest message or body, in bytes (`server.max_message_bytes`).
     pub message_bytes_max: usize,
+    /// The same for gRPC (`server.grpc.max_message_bytes`), whose clients expect Go's limit.
+    pub grpc_message_bytes_max: usize,
 }
 
 /// Why a message could not be taken just now. The door waits and offers the same bytes again.

@@ -141,6 +141,8 @@ impl Outbox {
 pub enum Protocol {
     Rest,
     Grpc,
+    /// One request of a gRPC stream: answered as a WebSocket's.
+    GrpcStream,
 }
 
 /// What a call came to; each protocol has its own word for it.
@@ -171,6 +173,10 @@ impl Call {
 
     pub fn grpc(peer: Peer) -> Self {
         Self::new(peer, Protocol::Grpc)
+    }
+
+    pub fn grpc_stream(peer: Peer) -> Self {
+        Self::new(peer, Protocol::GrpcStream)
     }
 
     fn new(peer: Peer, protocol: Protocol) -> Self {

@@ -91,6 +91,7 @@ pub(super) fn give(
             let door = match call.protocol {
                 Protocol::Rest => Door::Rest,
                 Protocol::Grpc => Door::Grpc,
+                Protocol::GrpcStream => Door::Socket,
             };
             let mut body = Vec::with_capacity(64 + guid.len());
             with_answer(verdict, guid, now, door, |answer| {

@@ -442,7 +442,7 @@ impl Intake for Shard {
             connection: None,
             door: match call.protocol {
                 Protocol::Rest => Door::Rest,
-                Protocol::Grpc => Door::Grpc,
+                Protocol::Grpc | Protocol::GrpcStream => Door::Grpc,
             },
             encoding,
             message: body,

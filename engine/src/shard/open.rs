@@ -36,8 +36,10 @@ pub(super) fn journal_settings(
     is_first: bool,
 ) -> journal::Settings {
     let log = &settings.log;
-    let capacity =
-        journal::Settings::frame_capacity(log.frame_bytes, settings.net.message_bytes_max);
+    let net = &settings.net;
+    let of_grpc = net.grpc_port.map_or(0, |_| net.grpc_message_bytes_max);
+    let message_bytes_max = net.message_bytes_max.max(of_grpc);
+    let capacity = journal::Settings::frame_capacity(log.frame_bytes, message_bytes_max);
     journal::Settings {
         store,
         journal,

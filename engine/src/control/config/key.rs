@@ -47,7 +47,7 @@ const PORT: Kind = Kind::Whole {
 };
 
 /// Keys of one table of the TOML file stand together.
-pub(super) static KEYS: [Key; 52] = [
+pub(super) static KEYS: [Key; 53] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -155,6 +155,17 @@ pub(super) static KEYS: [Key; 52] = [
         },
         default: Number(8081),
         sentence: "Port of gRPC; 0 keeps that door shut.",
+    },
+    Key {
+        name: "server.grpc.max_message_bytes",
+        variables: &["RINGTAIL_GRPC_MAX_MESSAGE_BYTES"],
+        kind: Kind::Size {
+            min: limit::MESSAGE_BYTES_MIN as u64,
+            max: limit::MESSAGE_BYTES_MAX as u64,
+            step: 1,
+        },
+        default: Number(limit::GRPC_MESSAGE_BYTES_DEFAULT as u64),
+        sentence: "Largest gRPC message; a larger one is refused.",
     },
     Key {
         name: "server.batch.dedup_in_connection_enabled",

@@ -97,6 +97,7 @@ impl Configuration {
             websocket_deflate: self.switch("server.websocket.permessage_deflate"),
             cors: self.switch("server.cors.enabled").then(|| self.cors()),
             message_bytes_max: self.whole("server.max_message_bytes") as usize,
+            grpc_message_bytes_max: self.whole("server.grpc.max_message_bytes") as usize,
         }
     }
 

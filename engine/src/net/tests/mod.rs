@@ -126,6 +126,7 @@ fn settings() -> Settings {
         websocket_deflate: true,
         cors: None,
         message_bytes_max: MESSAGE_BYTES_DEFAULT,
+        grpc_message_bytes_max: MESSAGE_BYTES_DEFAULT,
     }
 }
 
