@@ -292,9 +292,9 @@ impl Dedupe {
             }
             true
         });
-        given_back
-            .into_iter()
-            .for_each(|key| self.say_settled(key, false));
+        for key in given_back {
+            self.say_settled(key, false);
+        }
     }
 
     fn say_settled(&mut self, key: Key, durable: bool) {

@@ -305,13 +305,12 @@ impl Core {
 fn verdict<'a>(work: &Work, waiter: &'a Waiter, failure: Option<&'a str>) -> Verdict<'a> {
     match (&waiter.refusal, waiter.twin, failure) {
         (Some(refusal), ..) => refusal.kind.verdict(&refusal.reason, &refusal.events),
-        (None, Some(Twin::Known), _) => Verdict::Accepted,
         // The one before was settled before, whatever became of the commit that this one waited for.
         (None, Some(Twin::Repeats(key)), _) => match &work.dedupe {
             Some(dedupe) if dedupe.is_durable(key) => Verdict::Accepted,
             _ => Verdict::Failed(TWIN_FAILED),
         },
-        (None, _, None) => Verdict::Accepted,
+        (None, Some(Twin::Known), _) | (None, _, None) => Verdict::Accepted,
         (None, _, Some(reason)) => Verdict::Failed(reason),
     }
 }

@@ -31,24 +31,30 @@ const TAIL: [u8; 6] = [0x00, 0x00, 0xff, 0xff, 0x03, 0x00];
 pub fn accept_deflate(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
     let offers = values.flat_map(|value| split(value.as_bytes(), b','));
-    let window = offers.into_iter().find_map(read_offer)?;
+    let offer = offers.into_iter().find_map(read_offer)?;
     let mut answer =
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover".to_owned();
-    if let Some(bits) = window {
+    if let Some(bits) = offer.server_window_bits {
         answer.push_str("; server_max_window_bits=");
         answer.push_str(&bits.to_string());
     }
     Some(answer)
 }
 
-/// The window that one offer asks of the server, if it asks; `None` for what is declined: other
-/// extensions, unknown or doubled parameters, values that are not allowed.
-fn read_offer(offer: &[u8]) -> Option<Option<u8>> {
+/// What a client asks for, as far as it matters here.
+struct Offer {
+    /// The window that is asked of the server.
+    server_window_bits: Option<u8>,
+}
+
+/// Reads one offer; `None` for what is declined: other extensions, unknown or doubled parameters, values
+/// that are not allowed.
+fn read_offer(offer: &[u8]) -> Option<Offer> {
     let mut parts = split(offer, b';');
     if parts.next()? != b"permessage-deflate" {
         return None;
     }
-    let (mut window, mut seen) = (None, Vec::new());
+    let (mut server_window_bits, mut seen) = (None, Vec::new());
     for part in parts {
         let equals = part.iter().position(|byte| *byte == b'=');
         let name = part[..equals.unwrap_or(part.len())].trim_ascii();
@@ -58,14 +64,20 @@ fn read_offer(offer: &[u8]) -> Option<Option<u8>> {
         }
         seen.push(name);
         match (name, value) {
-            (b"server_no_context_takeover" | b"client_no_context_takeover", None)
-            | (b"client_max_window_bits", None) => {}
+            (
+                b"server_no_context_takeover"
+                | b"client_no_context_takeover"
+                | b"client_max_window_bits",
+                None,
+            ) => {}
             (b"client_max_window_bits", Some(value)) => drop(read_bits(value)?),
-            (b"server_max_window_bits", Some(value)) => window = Some(read_bits(value)?),
+            (b"server_max_window_bits", Some(value)) => {
+                server_window_bits = Some(read_bits(value)?);
+            }
             _ => return None,
         }
     }
-    Some(window)
+    Some(Offer { server_window_bits })
 }
 
 /// 8 to 15, without leading zeros.
