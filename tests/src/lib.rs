@@ -13,6 +13,7 @@
 //! | `server`  | `ringtail serve` on free ports: started, killed, drained         |
 //! | `http`    | requests over a plain socket                                     |
 //! | `client`  | a WebSocket client that numbers what it sends                    |
+//! | `hostile` | bytes that are nearly right, connections that end badly          |
 //! | `journal` | `ringtail log cat`, `verify`, `topics`                           |
 //! | `device`  | a disk of our own, and the kernel's count of its flushes         |
 //! | `metrics` | the metrics page, read                                           |
@@ -23,6 +24,7 @@ pub mod account;
 pub mod client;
 pub mod decay;
 pub mod device;
+pub mod hostile;
 pub mod http;
 pub mod journal;
 pub mod metrics;

@@ -11,7 +11,7 @@ use super::cors::Ruling;
 use super::door::Door;
 use super::lines::Line;
 use super::outbox::{Call, Outcome, Peer};
-use super::{Intake, Note, Settings, Wait, websocket};
+use super::{Intake, Note, Refused, Settings, Wait, websocket};
 use crate::event::answer::{Answer, Code, Status, encode};
 use crate::frame::Encoding;
 use crate::limit::{HTTP_BUFFER_BYTES, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_WAIT};
@@ -79,7 +79,7 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
         .serve_connection(Io::new(stream), service);
     let mut told = false;
     // Who breaks the protocol was answered by hyper as far as that made sense.
-    let _broken = poll_fn(|context| {
+    let ended = poll_fn(|context| {
         line.listen(context);
         if line.draining() && desk.requests.get() == 0 {
             // Nothing was asked, so nothing is owed.
@@ -92,6 +92,9 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
         connection.poll_without_shutdown(context)
     })
     .await;
+    if ended.is_err() {
+        door.intake.note(Note::Refused(Refused::BrokenHttp));
+    }
     let parts = connection.into_parts();
     let stream = parts.io.into_stream();
     match desk.upgrade.take() {
@@ -121,6 +124,15 @@ impl<I: Intake> Desk<I> {
     }
 
     async fn serve(&self, request: Request<Incoming>) -> Reply {
+        let reply = self.route(request).await;
+        let status = reply.status();
+        if status == StatusCode::NOT_FOUND || status == StatusCode::METHOD_NOT_ALLOWED {
+            self.door.intake.note(Note::Refused(Refused::NotServed));
+        }
+        reply
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Reply {
         match request.uri().path() {
             "/api/v1/events" => match *request.method() {
                 Method::POST => self.take_events(request).await,
@@ -154,9 +166,12 @@ impl<I: Intake> Desk<I> {
         let body = match body::whole(&head.headers, body, bytes_max, &mut held).await {
             Ok(body) => body,
             Err(trouble) => {
-                if !matches!(trouble, Trouble::TooLarge | Trouble::NoRoom) {
-                    self.door.intake.note_of(&call.peer, Note::ReadError);
-                }
+                let note = match trouble {
+                    Trouble::TooLarge => Note::Refused(Refused::TooLarge),
+                    Trouble::NoRoom => Note::Refused(Refused::NoRoom),
+                    _ => Note::ReadError,
+                };
+                self.door.intake.note_of(&call.peer, note);
                 return self.refuse_body(trouble, encoding, content_type);
             }
         };

@@ -88,7 +88,23 @@ pub enum Note {
     /// A read failed or ended in the middle of a message.
     ReadError,
     UnknownContentType,
+    Refused(Refused),
     BytesReceived(u64),
+}
+
+/// Why the door itself refused a request, or a whole connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A body over the limit.
+    TooLarge,
+    /// The shard holds too many unfinished bodies.
+    NoRoom,
+    /// HTTP/1 or HTTP/2 that is none, or that ended too early or too late.
+    BrokenHttp,
+    /// A path or method that is not served.
+    NotServed,
+    /// A gRPC call that ended with a status.
+    Call,
 }
 
 /// Takes what the doors receive. Implemented by the shard; cheap to clone (an `Rc` inside).

@@ -371,6 +371,10 @@ impl Shard {
             probe.counters.received_bytes += bytes;
             return;
         }
+        if let Note::Refused(why) = note {
+            probe.counters.refuse(why);
+            return;
+        }
         let group = probe.census.group(group);
         let (counters, group) = (&mut probe.counters, probe.census.counts(group));
         match note {
@@ -401,7 +405,7 @@ impl Shard {
                 counters.unknown_content_type += 1;
                 group.unknown_content_type += 1;
             }
-            Note::BytesReceived(_) => {}
+            Note::BytesReceived(_) | Note::Refused(_) => {}
         }
     }
 }

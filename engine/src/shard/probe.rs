@@ -2,6 +2,7 @@
 
 use super::census::{BORDERS_MS, Census, Counted, GroupIndex, Tally};
 use crate::log::journal::Tidied;
+use crate::net::Refused;
 use crate::unit::ShardId;
 use hdrhistogram::Histogram;
 
@@ -16,6 +17,11 @@ pub struct Counters {
     /// Refused because the log could not take them, or lost on a write error.
     pub batches_refused_log: u64,
     pub unknown_content_type: u64,
+    pub refused_too_large: u64,
+    pub refused_no_room: u64,
+    pub refused_broken_http: u64,
+    pub refused_not_served: u64,
+    pub refused_calls: u64,
     pub read_errors: u64,
     pub protocol_errors: u64,
     pub events_accepted: u64,
@@ -49,6 +55,17 @@ impl Counters {
         self.tidied.read_bytes += tidied.read_bytes;
         self.tidied.written_bytes += tidied.written_bytes;
         self.tidied.unfit += tidied.unfit;
+    }
+
+    pub(super) fn refuse(&mut self, why: Refused) {
+        let counter = match why {
+            Refused::TooLarge => &mut self.refused_too_large,
+            Refused::NoRoom => &mut self.refused_no_room,
+            Refused::BrokenHttp => &mut self.refused_broken_http,
+            Refused::NotServed => &mut self.refused_not_served,
+            Refused::Call => &mut self.refused_calls,
+        };
+        *counter += 1;
     }
 }
 

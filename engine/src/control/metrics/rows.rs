@@ -57,6 +57,33 @@ pub(super) static OURS: &[Rows] = &[
             },
         ],
     },
+    Rows {
+        name: "ringtail_requests_refused_total",
+        family: Family::Counter,
+        help: "Requests and connections that the doors refused before any batch was read.",
+        samples: &[
+            Row {
+                labels: &[("reason", "too_large")],
+                read: |counted| counted.refused_too_large,
+            },
+            Row {
+                labels: &[("reason", "no_room")],
+                read: |counted| counted.refused_no_room,
+            },
+            Row {
+                labels: &[("reason", "broken_http")],
+                read: |counted| counted.refused_broken_http,
+            },
+            Row {
+                labels: &[("reason", "not_served")],
+                read: |counted| counted.refused_not_served,
+            },
+            Row {
+                labels: &[("reason", "call")],
+                read: |counted| counted.refused_calls,
+            },
+        ],
+    },
     plain!(Counter "ringtail_events_accepted_total" "Events taken into the log."
         |counted| counted.events_accepted),
     plain!(Counter "ringtail_events_accepted_bytes_total" "Payload bytes taken into the log."

@@ -21,7 +21,7 @@ use super::door::{Door, Held};
 use super::http::peer_of;
 use super::lines::Line;
 use super::outbox::{Call, Outcome, Peer};
-use super::{Intake, Note, Wait};
+use super::{Intake, Note, Refused, Wait};
 use crate::frame::Encoding;
 use crate::limit::{
     GRPC_ALIVE_AFTER, GRPC_ALIVE_WAIT, GRPC_HEAD_BYTES_MAX, GRPC_SEND_BYTES_MAX, GRPC_STREAMS_MAX,
@@ -117,7 +117,11 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
             }
         }
         // Who breaks the protocol was told by hyper as far as that made sense.
-        connection.as_mut().poll(context).map(|_ended| ())
+        connection.as_mut().poll(context).map(|ended| {
+            if ended.is_err() {
+                door.intake.note(Note::Refused(Refused::BrokenHttp));
+            }
+        })
     })
     .await;
 }
@@ -139,6 +143,14 @@ fn builder() -> http2::Builder<Tasks> {
 
 impl<I: Intake> Desk<I> {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let reply = self.serve(request).await;
+        if status::is_failure(&reply) {
+            self.door.intake.note(Note::Refused(Refused::Call));
+        }
+        reply
+    }
+
+    async fn serve(&self, request: Request<Incoming>) -> Reply {
         if request.method() != Method::POST {
             return refused(StatusCode::METHOD_NOT_ALLOWED);
         }

@@ -12,7 +12,7 @@
 
 use super::super::door::Door;
 use super::super::outbox::{Call, Peer};
-use super::super::{Intake, Note, Wait};
+use super::super::{Intake, Note, Refused, Wait};
 use super::Open;
 use super::message::{Messages, framed};
 use super::reply::last;
@@ -116,9 +116,7 @@ impl<I: Intake> Talk<I> {
                 });
                 let drained = pin!(self.door.lines.told_to_drain());
                 match select(next, drained).await {
-                    Either::Left((next, _)) => next.inspect_err(|_| {
-                        self.door.intake.note_of(&self.peer, Note::ReadError);
-                    })?,
+                    Either::Left((next, _)) => next.inspect_err(|_| self.note_broken())?,
                     Either::Right(_) => return Err(stopping()),
                 }
             };
@@ -135,6 +133,12 @@ impl<I: Intake> Talk<I> {
             self.waiting.borrow_mut().push_back(call);
             self.changed.wake_all();
         }
+    }
+
+    fn note_broken(&self) {
+        let intake = &self.door.intake;
+        intake.note_of(&self.peer, Note::ReadError);
+        intake.note(Note::Refused(Refused::Call));
     }
 
     /// Resolves when one more request may be read.
