@@ -237,6 +237,37 @@ mod tests {
         assert_eq!(refused(&mut cutter(None), &[2, 0, 0, 0, 0]), Code::Internal);
     }
 
+    #[test]
+    fn kept_inputs_are_cut_the_same_in_any_pieces() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/grpc");
+        let cut = |bytes: &[u8], piece: usize, encoding| {
+            let (mut cutter, mut found) = (cutter(encoding), Vec::new());
+            for part in bytes.chunks(piece) {
+                cutter.received.extend_from_slice(part);
+                loop {
+                    match cutter.next() {
+                        Ok(Some(message)) => found.push(message),
+                        Ok(None) => break,
+                        Err(status) => return (found, Some(status.code)),
+                    }
+                }
+            }
+            (found, None)
+        };
+        let mut files = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            for encoding in [None, Some("gzip"), Some("deflate")] {
+                let whole = cut(&bytes, bytes.len(), encoding);
+                assert_eq!(whole, cut(&bytes, 1, encoding), "{}", path.display());
+                assert!(whole.0.iter().all(|message| message.len() <= BYTES_MAX));
+            }
+            files += 1;
+        }
+        assert!(files > 5, "the corpus was not found");
+    }
+
     /// For long: `cargo bolero test -p ringtail
     /// net::grpc::message::tests::any_bytes_are_cut_within_the_limit`.
     #[test]
