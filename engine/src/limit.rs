@@ -112,6 +112,17 @@ pub const HTTP_HEAD_WAIT: Duration = Duration::from_secs(30);
 pub const HTTP_BODY_WAIT: Duration = Duration::from_secs(30);
 /// A client that takes nothing for this long is gone (Raccoon's `WRITE_WAIT_INTERVAL_MS`).
 pub const WRITE_WAIT: Duration = Duration::from_secs(5);
+/// Between two pings of a WebSocket, and how long its last pong may be ago.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+pub const PONG_WAIT: Duration = Duration::from_secs(60);
+/// What a ping of ours says.
+pub const PING_PAYLOAD: &[u8] = b"--ping--";
+/// How long the holder of a name has to show that it lives when another connection wants the name.
+pub const PROOF_WAIT: Duration = Duration::from_secs(2);
+/// Between two looks at what is due, at least.
+pub const PULSE: Duration = Duration::from_millis(5);
+/// Connections whose deadlines one shard can keep.
+pub const LINES_MAX: usize = 1 << 24;
 /// How long a closed connection may take to read its last bytes.
 pub const LINGER: Duration = Duration::from_secs(1);
 /// Before the next try to accept when there were no descriptors.
@@ -153,6 +164,10 @@ pub const HEALTH_LOOK: Duration = Duration::from_millis(500);
 pub const IN_FLIGHT_BYTES_DEFAULT: usize = 64 << 20;
 /// Letters in the mailbox between the control core and a shard, each way.
 pub const MAILBOX_DEPTH: usize = 1024;
+/// Letters in the mailboxes to one shard from all others together, and in a single one of them.
+pub const PEER_LETTERS_OF_SHARD: usize = 16_384;
+pub const PEER_LETTERS_MIN: usize = 16;
+pub const PEER_LETTERS_MAX: usize = 1024;
 pub const SHARDS_MAX: usize = 1024;
 /// Durable requests that a shard knows again by their guids (`dedupe.batches_max`): some 100 bytes each.
 pub const DEDUPE_BATCHES_DEFAULT: u64 = 100_000;
@@ -186,10 +201,18 @@ pub const REPACK_RATE_MAX: u64 = 16 << 30;
 pub const MESSAGE_BYTES_MIN: usize = 1 << 10;
 pub const IN_FLIGHT_BYTES_MIN: usize = 4 * (MESSAGE_BYTES_MAX + 1);
 pub const IN_FLIGHT_BYTES_MAX: usize = 16 << 30;
+/// WebSockets of the whole server (`server.websocket.max_conn`).
+pub const CONNECTIONS_DEFAULT: u64 = 30_000;
+pub const CONNECTIONS_MAX: u64 = 10_000_000;
+/// Longest wait for a client that an operator may set.
+pub const WAIT_MS_MAX: u64 = 86_400_000;
 /// Places that may hold a copy of the store.
 pub const VOLUMES_MAX: usize = 16;
 pub const DRAIN_GRACE_MS_DEFAULT: u64 = 5_000;
 pub const DRAIN_GRACE_MS_MAX: u64 = 600_000;
+/// Over how long the farewells to WebSockets are spread, and how often some are sent.
+pub const DRAIN_WINDOW: Duration = Duration::from_secs(1);
+pub const DRAIN_STEP: Duration = Duration::from_millis(10);
 
 // ---- the control core ----
 

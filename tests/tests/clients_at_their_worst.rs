@@ -24,8 +24,6 @@ const IDLE: usize = 300;
 const THREADS: usize = 4;
 /// What memory may keep of a crowd that has gone: buffers for the next one, and what the allocator holds.
 const MEMORY_TOLERANCE: u64 = 64 << 20;
-/// Connections to the admin port, of which some may not have been closed yet.
-const ASKING: usize = 4;
 const PATIENCE_SECONDS: u32 = 60;
 
 fn from_environment(name: &str, default: usize) -> usize {
@@ -61,22 +59,11 @@ fn counted(server: &Server, name: &str, reason: &str) -> f64 {
     })
 }
 
-/// Sockets that the process has open: its listeners, its own, and every connection on any port.
-fn sockets(server: &Server) -> usize {
-    let folder = format!("/proc/{}/fd", server.pid());
-    let files = fs::read_dir(folder).expect("the engine lives").flatten();
-    let names = files.filter_map(|file| fs::read_link(file.path()).ok());
-    names
-        .filter(|name| name.to_string_lossy().starts_with("socket:"))
-        .count()
-}
-
-/// Nobody is connected any more, as the server and the kernel see it, but those who ask for metrics.
-fn wait_until_alone(server: &Server, sockets_alone: usize) {
+/// Nobody is connected any more, as the server sees it.
+fn wait_until_alone(server: &Server) {
     wait::until("the end of every connection", PATIENCE_SECONDS, || {
         let current = counted(server, "ringtail_connections_current", "");
-        let left = sockets(server);
-        (current < 0.5 && left <= sockets_alone + ASKING).then_some(())
+        (current < 0.5).then_some(())
     });
 }
 
@@ -141,7 +128,6 @@ fn noise_at_every_door_harms_nobody() {
     let seed = seed();
     let streams = from_environment("HOSTILE_STREAMS", STREAMS);
     let (server, grpc) = start(&scratch);
-    let alone = sockets(&server);
     let doors = [
         (Door::Http, server.port),
         (Door::Grpc, grpc),
@@ -151,7 +137,7 @@ fn noise_at_every_door_harms_nobody() {
     for (door, port) in doors {
         storm(door, port, streams / 10, seed);
     }
-    wait_until_alone(&server, alone);
+    wait_until_alone(&server);
     let base = resident(&server);
     let stop = AtomicBool::new(false);
     let acked = thread::scope(|scope| {
@@ -162,7 +148,7 @@ fn noise_at_every_door_harms_nobody() {
         stop.store(true, Ordering::Relaxed);
         good.join().expect("the well-behaved client was served")
     });
-    wait_until_alone(&server, alone);
+    wait_until_alone(&server);
     wait_for_memory(&server, base);
     println!(
         "{base} bytes before, {} after, {acked} good batches",
@@ -263,16 +249,15 @@ fn reset_in_every_state(server: &Server, grpc: u16, round: usize) {
 fn a_reset_in_any_state_leaves_nothing_behind() {
     let scratch = Scratch::new("worst-resets");
     let (server, grpc) = start(&scratch);
-    let alone = sockets(&server);
     for round in 0..5 {
         reset_in_every_state(&server, grpc, round);
     }
-    wait_until_alone(&server, alone);
+    wait_until_alone(&server);
     let base = resident(&server);
     for round in 5..40 {
         reset_in_every_state(&server, grpc, round);
     }
-    wait_until_alone(&server, alone);
+    wait_until_alone(&server);
     wait_for_memory(&server, base);
     let mut client = Client::connect(server.port, "silent-1");
     assert!(client.send("after", "after", &[b"after".to_vec()]));
@@ -285,7 +270,6 @@ fn a_reset_in_any_state_leaves_nothing_behind() {
 fn half_open_connections_hold_up_nobody() {
     let scratch = Scratch::new("worst-half-open");
     let (server, grpc) = start(&scratch);
-    let alone = sockets(&server);
     let mut held = Vec::new();
     for number in 0..50 {
         // They said nothing, half of something, or that they will say nothing more.
@@ -310,7 +294,7 @@ fn half_open_connections_hold_up_nobody() {
     assert!(client.send("guid", "good", &[b"good".to_vec()]));
     assert!(matches!(client.hear(), Heard::Answer(answer) if answer.is_success()));
     drop((held, client, http));
-    wait_until_alone(&server, alone);
+    wait_until_alone(&server);
     end(server, &scratch);
 }
 
@@ -331,7 +315,6 @@ fn many_idle_connections_and_load_are_served_together() {
     raise_limits();
     let wanted = from_environment("HOSTILE_IDLE", IDLE);
     let (server, _) = start(&scratch);
-    let alone = sockets(&server);
     let first = upgraded(server.port, "first");
     let base = resident(&server);
     let mut idle: Vec<TcpStream> = (0..wanted)
@@ -368,7 +351,7 @@ fn many_idle_connections_and_load_are_served_together() {
     let current = counted(&server, "ringtail_connections_current", "");
     assert!(current >= wanted as f64, "{current} of {wanted} are there");
     drop((idle, first));
-    wait_until_alone(&server, alone);
+    wait_until_alone(&server);
     wait_for_memory(&server, base);
     end(server, &scratch);
 }

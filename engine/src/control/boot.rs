@@ -21,7 +21,9 @@ use crate::rt::mailbox::mailbox;
 use crate::rt::stream::{self, Listener, any_address};
 use crate::rt::wake::Signals;
 use crate::rt::{self, host};
+use crate::shard::claims::NameKeys;
 use crate::shard::mail::Order;
+use crate::shard::peers::{self, Ends};
 use crate::shard::volumes::Volumes;
 use crate::shard::{self, Neighbour, Start};
 use crate::unit::{JournalId, ShardId};
@@ -141,13 +143,12 @@ async fn run(
     let _sending = statsd.clone().map(|sender| spawn_local(sender.run()));
     let _topics = spawn_local(Rc::clone(&keeper).serve(Rc::clone(&fleet)));
     let mut shards = Vec::new();
-    for (place, neighbours) in (0..)
-        .map(ShardId)
-        .zip(&plan.shards)
-        .zip(ways(settings, &plan))
-    {
-        let (index, cpu) = place;
-        shards.push(start_shard(settings, &house, &fleet, (index, *cpu, neighbours)).await?);
+    let name_keys = NameKeys::default();
+    let ends = peers::between(plan.shards.len());
+    let ways = ways(settings, &plan).into_iter().zip(ends);
+    for ((index, cpu), (neighbours, ends)) in (0..).map(ShardId).zip(&plan.shards).zip(ways) {
+        let peers = (ends, name_keys.clone(), neighbours);
+        shards.push(start_shard(settings, &house, &fleet, (index, *cpu), peers).await?);
     }
     keeper.background.start(|rest| {
         returning::serve(
@@ -168,7 +169,7 @@ async fn run(
         Some(Err(failure)) => Cause::Failure(failure),
         None => Cause::Signal,
     };
-    let grace = settings.shard.drain_grace;
+    let grace = settings.shard.drain_window + settings.shard.drain_grace;
     // The shards are asked for their last numbers before they are told to drain, and not waited for.
     let last_numbers = pin!(async {
         if let Some(sender) = &statsd {
@@ -257,7 +258,8 @@ async fn start_shard(
     settings: &Settings,
     house: &House,
     fleet: &Rc<Fleet>,
-    (shard, cpu, neighbours): (ShardId, usize, Vec<Neighbour>),
+    (shard, cpu): (ShardId, usize),
+    (peers, name_keys, neighbours): (Ends, NameKeys, Vec<Neighbour>),
 ) -> Result<Handle<()>, Error> {
     let (give, orders) = mailbox(limit::MAILBOX_DEPTH);
     let (reports, hear) = mailbox(limit::MAILBOX_DEPTH);
@@ -274,6 +276,8 @@ async fn start_shard(
         table: fleet.table(),
         orders,
         reports,
+        peers,
+        name_keys,
     };
     let plan = executor::Plan::shard(shard.0, Some(cpu));
     let handle = executor::start(plan, move || async move {

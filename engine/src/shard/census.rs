@@ -69,8 +69,13 @@ pub struct GroupCounts {
     pub protocol_errors: u64,
     pub unknown_content_type: u64,
     pub connections_opened: u64,
+    /// Requests for a WebSocket that were refused as such.
     pub connections_failed: u64,
+    /// WebSockets that were not served because another has their name, or because there are too many.
+    pub connections_duplicate: u64,
+    pub connections_over_limit: u64,
     pub connections_current: u64,
+    pub ping_failures: u64,
     pub session_ms: Tally,
     /// From the client's `sent_time` to the events' being safe, for each event of the batch.
     pub event_ms: Tally,
@@ -90,7 +95,10 @@ impl Default for GroupCounts {
             unknown_content_type: 0,
             connections_opened: 0,
             connections_failed: 0,
+            connections_duplicate: 0,
+            connections_over_limit: 0,
             connections_current: 0,
+            ping_failures: 0,
             session_ms: Tally::new(&SESSION_BORDERS_MS),
             event_ms: Tally::new(&BORDERS_MS),
             server_ms: Tally::new(&BORDERS_MS),
@@ -109,7 +117,10 @@ impl GroupCounts {
         self.unknown_content_type += other.unknown_content_type;
         self.connections_opened += other.connections_opened;
         self.connections_failed += other.connections_failed;
+        self.connections_duplicate += other.connections_duplicate;
+        self.connections_over_limit += other.connections_over_limit;
         self.connections_current += other.connections_current;
+        self.ping_failures += other.ping_failures;
         self.session_ms.add(&other.session_ms);
         self.event_ms.add(&other.event_ms);
         self.server_ms.add(&other.server_ms);

@@ -2,6 +2,7 @@
 
 use super::Settings;
 use super::answer::To;
+use super::claims::{Claims, Place};
 use super::dedupe::{Dedupe, Key};
 use super::mail::Report;
 use super::probe::Probe;
@@ -16,7 +17,7 @@ use crate::limit::{self, EVENT_BYTES_MAX, EVENT_FAULTS_MAX, REASON_BYTES_MAX};
 use crate::log::Origin;
 use crate::log::format::origin::{Door, OriginRow};
 use crate::log::journal::{AppendError, Journal, Request, RoutedEvent};
-use crate::net::{Call, Intake, Note, Outbox, Peer, Protocol, Wait};
+use crate::net::{Call, Intake, Note, Outbox, Peer, Protocol, Unwelcome, Wait};
 use crate::route::Table;
 use crate::rt::notify::Notify;
 use crate::shard::clock::{Clock, MachineClock};
@@ -59,6 +60,7 @@ pub(super) struct Core {
     pub(super) journal: Journal<Disk>,
     pub(super) table: RefCell<Arc<Table>>,
     pub(super) work: RefCell<Work>,
+    pub(super) claims: Rc<Claims>,
     pub(super) room: Notify,
     pub(super) topics: Notify,
     pub(super) posted: Notify,
@@ -143,8 +145,8 @@ impl Core {
         (id, shards): (ShardId, u32),
         settings: Settings,
         clock: Rc<MachineClock>,
-        journal: Journal<Disk>,
-        table: Arc<Table>,
+        (journal, table): (Journal<Disk>, Arc<Table>),
+        claims: Rc<Claims>,
     ) -> Self {
         let work = Work {
             batch: Batch::default(),
@@ -167,6 +169,7 @@ impl Core {
             journal,
             table: RefCell::new(table),
             work: RefCell::new(work),
+            claims,
             room: Notify::new(),
             topics: Notify::new(),
             posted: Notify::new(),
@@ -364,52 +367,6 @@ impl Core {
     }
 }
 
-impl Shard {
-    fn note_in(probe: &mut Probe, group: &str, note: Note) {
-        // The one that comes with every read needs no group.
-        if let Note::BytesReceived(bytes) = note {
-            probe.counters.received_bytes += bytes;
-            return;
-        }
-        if let Note::Refused(why) = note {
-            probe.counters.refuse(why);
-            return;
-        }
-        let group = probe.census.group(group);
-        let (counters, group) = (&mut probe.counters, probe.census.counts(group));
-        match note {
-            Note::Connected => {
-                counters.connections_opened += 1;
-                counters.connections_current += 1;
-                group.connections_opened += 1;
-                group.connections_current += 1;
-            }
-            Note::Disconnected { lived_us } => {
-                counters.connections_current -= 1;
-                group.connections_current = group.connections_current.saturating_sub(1);
-                group.session_ms.record(lived_us / 1_000);
-            }
-            Note::UpgradeFailed => {
-                counters.connections_failed += 1;
-                group.connections_failed += 1;
-            }
-            Note::ProtocolError { .. } => {
-                counters.protocol_errors += 1;
-                group.protocol_errors += 1;
-            }
-            Note::ReadError => {
-                counters.read_errors += 1;
-                group.read_errors += 1;
-            }
-            Note::UnknownContentType => {
-                counters.unknown_content_type += 1;
-                group.unknown_content_type += 1;
-            }
-            Note::BytesReceived(_) | Note::Refused(_) => {}
-        }
-    }
-}
-
 /// Notes a type that no topic is known for; says why there can be none.
 fn note_missing(table: &Table, kind: &[u8], missing: &mut Vec<Box<str>>) -> Result<(), String> {
     let kind = std::str::from_utf8(kind).unwrap_or_default();
@@ -424,6 +381,16 @@ fn note_missing(table: &Table, kind: &[u8], missing: &mut Vec<Box<str>>) -> Resu
 }
 
 impl Intake for Shard {
+    type Place = Place;
+
+    async fn admit(&self, outbox: &Rc<Outbox>) -> Result<Place, Unwelcome> {
+        self.0.claims.admit(outbox).await
+    }
+
+    fn is_alive(&self, place: &Place) {
+        place.is_alive();
+    }
+
     fn offer_message(
         &self,
         outbox: &Rc<Outbox>,
@@ -464,11 +431,12 @@ impl Intake for Shard {
 
     fn note(&self, note: Note) {
         let default = &self.0.settings.net.conn_group_default;
-        Self::note_in(&mut self.0.work.borrow_mut().probe, default, note);
+        self.0.work.borrow_mut().probe.note(default, note);
     }
 
     fn note_of(&self, peer: &Peer, note: Note) {
-        Self::note_in(&mut self.0.work.borrow_mut().probe, &peer.conn_group, note);
+        let mut work = self.0.work.borrow_mut();
+        work.probe.note(&peer.conn_group, note);
     }
 
     fn is_ready(&self) -> bool {

@@ -1,7 +1,8 @@
 //! One core's life: the only room that knows all stages.
 //!
 //! Layout:  `run` opens the shard's journals, serves the doors, obeys the control core and ends in order;
-//!          `intake` takes messages from the doors to the journal; `answer` brings verdicts back.
+//!          `intake` takes messages from the doors to the journal; `answer` brings verdicts back;
+//!          `claims` holds with the other shards who is connected.
 //! Always:  a request is answered with success only when its commit is durable (or at receipt, when
 //!          the operator chose that); answers to one connection leave in the order of its requests.
 //! Core:    one. Nothing here is `Send` but the letters in the mailboxes.
@@ -10,11 +11,13 @@
 mod answer;
 pub mod background;
 pub mod census;
+pub mod claims;
 pub mod clock;
 pub mod dedupe;
 mod intake;
 pub mod mail;
 mod open;
+pub mod peers;
 pub mod probe;
 mod run;
 mod settle;
@@ -24,6 +27,7 @@ pub mod volumes;
 
 pub use twin::{Neighbour, neighbourhood};
 
+pub use claims::OnDuplicate;
 pub use run::{Start, run};
 
 /// What a shard needs from the configuration beside its rooms' own settings.
@@ -33,9 +37,14 @@ pub struct Settings {
     pub route: crate::route::Settings,
     pub log: crate::log::Settings,
     pub ack: Acknowledge,
+    /// WebSockets that may be open at once, over all shards.
+    pub connections_max: u32,
+    pub on_duplicate: OnDuplicate,
     /// Bytes of requests accepted and not yet answered.
     pub in_flight_bytes_max: usize,
-    /// How long connections may take to end when the shard drains.
+    /// When the shard drains: over how long its farewells to WebSockets are spread, and how long connections may
+    /// take to end after that.
+    pub drain_window: std::time::Duration,
     pub drain_grace: std::time::Duration,
     pub allow_any_filesystem: bool,
     /// Groups, and event types, that the metrics tell apart.

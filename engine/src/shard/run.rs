@@ -2,10 +2,12 @@
 
 use super::Settings;
 use super::background::Background;
+use super::claims::{Claims, NameKeys, Terms};
 use super::clock::{Clock as _, MachineClock};
 use super::intake::{Core, Shard};
 use super::mail::{Order, Place, Record, Report};
 use super::open::{Opened, journal_settings, open};
+use super::peers::Ends;
 use super::tidy;
 use super::twin::Neighbour;
 use super::volumes::{self, Disk, LastScrub, Volumes};
@@ -52,6 +54,9 @@ pub struct Start {
     pub table: Arc<Table>,
     pub orders: Receiver<Order>,
     pub reports: Sender<Report>,
+    /// The ways to the other shards, and the keys that all of them name connections by.
+    pub peers: Ends,
+    pub name_keys: NameKeys,
 }
 
 /// Runs a shard until it is told to drain, or cannot go on. To be run on an executor of its own.
@@ -69,9 +74,19 @@ pub async fn run(start: Start) {
         table,
         orders,
         reports,
+        peers,
+        name_keys,
     } = start;
+    let claims = Claims::new(&Terms {
+        shard,
+        shards: shards as usize,
+        connections_max: settings.connections_max,
+        on_duplicate: settings.on_duplicate,
+        keys: name_keys,
+    });
     let (mut orders, reports) =
         futures_util::future::join(orders.connect(), reports.connect()).await;
+    claims.connect(peers).await;
     let clock = Rc::new(MachineClock::start());
     let mut opened = Vec::new();
     for (index, journal) in journals.iter().enumerate() {
@@ -87,7 +102,8 @@ pub async fn run(start: Start) {
     }
     let Some(first) = opened.first() else { return };
     let journal = first.journal.clone();
-    let core = Rc::new(Core::new((shard, shards), settings, clock, journal, table));
+    let core = Core::new((shard, shards), settings, clock, (journal, table), claims);
+    let core = Rc::new(core);
     core.meet(neighbours);
     let life = Life {
         core,
@@ -178,7 +194,10 @@ impl Life {
         }
         let open_doors = doors.borrow_mut().take();
         if let Some(open_doors) = open_doors {
-            open_doors.drain(self.core.settings.drain_grace).await;
+            let settings = &self.core.settings;
+            open_doors
+                .drain(settings.drain_window, settings.drain_grace)
+                .await;
         }
         // Some of the work waits for commits, which a full disk lets through or refuses only at the end.
         let at_rest = self.background.stop();

@@ -46,7 +46,7 @@ fn walk(file: &str, prefix: &str, table: &toml::Table, entries: &mut [Entry]) ->
             walk(file, &format!("{name}."), inner, entries)?;
         } else {
             return Err(Error::UnknownKey {
-                nearest: super::nearest(&name, key::KEYS.iter().map(|key| key.name)),
+                nearest: super::nearest(&name, key::keys().map(|key| key.name)),
                 name,
                 value: quoted(&value.to_string()),
                 origin: Origin::File(file.to_owned()),

@@ -1,53 +1,19 @@
 //! Every key an operator can set: one row each, and the only place that knows them.
 
-use super::value::{Kind, Names, Value};
+use super::log_keys::LOG;
+pub(super) use super::row::Key;
+use super::row::Preset::{Number, Text};
+use super::row::{PORT, wait};
+use super::value::{Kind, Names};
 use crate::limit;
 
-/// One row of the table.
-#[derive(Debug)]
-pub(super) struct Key {
-    /// As the TOML file nests it.
-    pub(super) name: &'static str,
-    /// Environment variables, the strongest first.
-    pub(super) variables: &'static [&'static str],
-    pub(super) kind: Kind,
-    pub(super) default: Preset,
-    /// One sentence for the example file and the help.
-    pub(super) sentence: &'static str,
+/// All keys; those of one table of the TOML file stand together.
+pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
+    DOORS.iter().chain(&LOG).chain(&HOST)
 }
 
-/// A default, so that bounds and defaults stay on the page of limits.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Preset {
-    Text(&'static str),
-    Number(u64),
-}
-
-impl Key {
-    /// The value when nobody sets it.
-    pub(super) fn default_value(&self) -> Value {
-        let read = match self.default {
-            Preset::Text(text) => self.kind.read(text),
-            Preset::Number(number) => self.kind.read(&number.to_string()),
-        };
-        read.expect("a test reads every default")
-    }
-
-    /// Whether the default is written as empty text.
-    pub(super) fn takes_empty(&self) -> bool {
-        matches!(self.default, Preset::Text("")) && !matches!(self.kind, Kind::TopicRules)
-    }
-}
-
-use Preset::{Number, Text};
-
-const PORT: Kind = Kind::Whole {
-    min: 1,
-    max: 65_535,
-};
-
-/// Keys of one table of the TOML file stand together.
-pub(super) static KEYS: [Key; 53] = [
+/// What clients meet.
+static DOORS: [Key; 30] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -59,6 +25,18 @@ pub(super) static KEYS: [Key; 53] = [
         default: Number(limit::MESSAGE_BYTES_DEFAULT as u64),
         sentence: "Largest WebSocket message or HTTP body; a larger one is refused.",
     },
+    wait(
+        "server.head_wait_ms",
+        &["RINGTAIL_HEAD_WAIT_MS"],
+        limit::HTTP_HEAD_WAIT,
+        "Milliseconds that the head of an HTTP request may take, or a connection may be silent.",
+    ),
+    wait(
+        "server.message_wait_ms",
+        &["RINGTAIL_MESSAGE_WAIT_MS"],
+        limit::HTTP_BODY_WAIT,
+        "Milliseconds that a message or body may take from its first byte to its last.",
+    ),
     Key {
         name: "server.websocket.port",
         variables: &["SERVER_WEBSOCKET_PORT"],
@@ -101,6 +79,47 @@ pub(super) static KEYS: [Key; 53] = [
         default: Text("false"),
         sentence: "Let WebSocket clients send compressed messages (RFC 7692, without context takeover); answers stay plain.",
     },
+    Key {
+        name: "server.websocket.max_conn",
+        variables: &["SERVER_WEBSOCKET_MAX_CONN"],
+        kind: Kind::Whole {
+            min: 1,
+            max: limit::CONNECTIONS_MAX,
+        },
+        default: Number(limit::CONNECTIONS_DEFAULT),
+        sentence: "WebSockets that the whole server serves at once; more are told so and closed.",
+    },
+    Key {
+        name: "server.websocket.on_duplicate",
+        variables: &["RINGTAIL_ON_DUPLICATE"],
+        kind: Kind::Choice(&["refuse", "replace"]),
+        default: Text("refuse"),
+        sentence: "A second WebSocket of one id and group: refuse it unless the first is dead, or let it replace the first.",
+    },
+    wait(
+        "server.websocket.duplicate_wait_ms",
+        &["RINGTAIL_DUPLICATE_WAIT_MS"],
+        limit::PROOF_WAIT,
+        "Milliseconds that a WebSocket has to show that it lives when a second one of its id and group comes.",
+    ),
+    wait(
+        "server.websocket.ping_interval_ms",
+        &["SERVER_WEBSOCKET_PING_INTERVAL_MS"],
+        limit::PING_INTERVAL,
+        "Milliseconds between two pings to a WebSocket.",
+    ),
+    wait(
+        "server.websocket.pong_wait_interval_ms",
+        &["SERVER_WEBSOCKET_PONG_WAIT_INTERVAL_MS"],
+        limit::PONG_WAIT,
+        "A WebSocket that sends no pong for so many milliseconds is dropped.",
+    ),
+    wait(
+        "server.websocket.write_wait_interval_ms",
+        &["SERVER_WEBSOCKET_WRITE_WAIT_INTERVAL_MS"],
+        limit::WRITE_WAIT,
+        "A client that does not take what waits for it in so many milliseconds is dropped.",
+    ),
     Key {
         name: "server.cors.enabled",
         variables: &["SERVER_CORS_ENABLED"],
@@ -225,201 +244,10 @@ pub(super) static KEYS: [Key; 53] = [
         default: Number(limit::CLIENT_TOPICS_DEFAULT as u64),
         sentence: "Topics that may come into being because a client names them.",
     },
-    Key {
-        name: "log.level",
-        variables: &["LOG_LEVEL"],
-        kind: Kind::Choice(&["trace", "debug", "info", "warn", "error", "fatal", "panic"]),
-        default: Text("info"),
-        sentence: "How much the program says on standard error; fatal and panic mean error.",
-    },
-    Key {
-        name: "log.volumes",
-        variables: &["RINGTAIL_LOG_VOLUMES"],
-        kind: Kind::Folders,
-        default: Text("./ringtail-data"),
-        sentence: "Folders that each hold a copy of the store, on ext4 or xfs.",
-    },
-    Key {
-        name: "log.durable_volumes",
-        variables: &["RINGTAIL_LOG_DURABLE_VOLUMES"],
-        kind: Kind::Whole {
-            min: 0,
-            max: limit::VOLUMES_MAX as u64,
-        },
-        default: Number(0),
-        sentence: "Copies that an acknowledgement waits for; 0 waits for all volumes in service.",
-    },
-    Key {
-        name: "log.min_volumes",
-        variables: &["RINGTAIL_LOG_MIN_VOLUMES"],
-        kind: Kind::Whole {
-            min: 0,
-            max: limit::VOLUMES_MAX as u64,
-        },
-        default: Number(0),
-        sentence: "With fewer volumes in service new events are refused; 0 means more than half of them, and one of two.",
-    },
-    Key {
-        name: "log.lag_bytes",
-        variables: &["RINGTAIL_LOG_LAG_BYTES"],
-        kind: Kind::Size {
-            min: limit::LAG_BYTES_MIN,
-            max: limit::LAG_BYTES_MAX,
-            step: 1,
-        },
-        default: Number(limit::LAG_BYTES_DEFAULT),
-        sentence: "A volume that is this far behind the others is taken out of service; it counts for each journal.",
-    },
-    Key {
-        name: "log.rebuild_bytes_per_second",
-        variables: &["RINGTAIL_LOG_REBUILD_BYTES_PER_SECOND"],
-        kind: Kind::Size {
-            min: limit::BACKGROUND_RATE_MIN,
-            max: limit::BACKGROUND_RATE_MAX,
-            step: 1,
-        },
-        default: Number(limit::REBUILD_RATE_DEFAULT),
-        sentence: "How fast each journal is copied to a volume that comes back or was damaged.",
-    },
-    Key {
-        name: "log.scrub_bytes_per_second",
-        variables: &["RINGTAIL_LOG_SCRUB_BYTES_PER_SECOND"],
-        kind: Kind::Size {
-            min: 0,
-            max: limit::BACKGROUND_RATE_MAX,
-            step: 1,
-        },
-        default: Number(limit::SCRUB_RATE_DEFAULT),
-        sentence: "How fast each journal's older log files are read again and checked; 0 never does.",
-    },
-    Key {
-        name: "log.segment_bytes",
-        variables: &["RINGTAIL_LOG_SEGMENT_BYTES"],
-        kind: Kind::Size {
-            min: limit::SEGMENT_BYTES_MIN,
-            max: limit::SEGMENT_BYTES_MAX,
-            step: limit::BLOCK_BYTES,
-        },
-        default: Number(limit::SEGMENT_BYTES_DEFAULT),
-        sentence: "Size of one log file.",
-    },
-    Key {
-        name: "log.segments_prepared",
-        variables: &["RINGTAIL_LOG_SEGMENTS_PREPARED"],
-        kind: Kind::Whole {
-            min: 1,
-            max: limit::SEGMENTS_PREPARED_MAX as u64,
-        },
-        default: Number(limit::SEGMENTS_PREPARED_DEFAULT as u64),
-        sentence: "Log files that each journal keeps zero-filled ahead of use.",
-    },
-    Key {
-        name: "log.retention_bytes",
-        variables: &["RINGTAIL_LOG_RETENTION_BYTES"],
-        kind: Kind::SizeOrNone {
-            min: limit::RETENTION_SEGMENTS_MIN * limit::SEGMENT_BYTES_MIN,
-        },
-        default: Text("none"),
-        sentence: "What the whole store may take, prepared files included, before its oldest log files are used again; none keeps everything.",
-    },
-    Key {
-        name: "log.retention_age",
-        variables: &["RINGTAIL_LOG_RETENTION_AGE"],
-        kind: Kind::AgeOrNone,
-        default: Text("none"),
-        sentence: "How long records stay, counted from their receipt, such as 7d; none keeps them whatever their age.",
-    },
-    Key {
-        name: "log.topics",
-        variables: &["RINGTAIL_LOG_TOPICS"],
-        kind: Kind::TopicRules,
-        default: Text(""),
-        sentence: "Bounds by topic, such as { pattern = \"click-*\", retention_age = \"7d\", retention_bytes = \"1GiB\" }; the first pattern that fits counts, and what it leaves out is the store's.",
-    },
-    Key {
-        name: "log.repack_below",
-        variables: &["RINGTAIL_LOG_REPACK_BELOW"],
-        kind: Kind::Whole {
-            min: 0,
-            max: limit::REPACK_BELOW_MAX,
-        },
-        default: Number(limit::REPACK_BELOW_DEFAULT),
-        sentence: "A full log file is rewritten without what is dead when less than this percentage of it is alive; 0 for never.",
-    },
-    Key {
-        name: "log.repack_rate",
-        variables: &["RINGTAIL_LOG_REPACK_RATE"],
-        kind: Kind::Size {
-            min: limit::REPACK_RATE_MIN,
-            max: limit::REPACK_RATE_MAX,
-            step: 1,
-        },
-        default: Number(limit::REPACK_RATE_DEFAULT),
-        sentence: "Bytes in a second that all shards together read and write, at most, to rewrite log files.",
-    },
-    Key {
-        name: "log.origin",
-        variables: &["RINGTAIL_LOG_ORIGIN"],
-        kind: Kind::Choice(&["full", "group", "none"]),
-        default: Text("full"),
-        sentence: "What is kept of each request beside its events: full, group (no connection ids) or none.",
-    },
-    Key {
-        name: "log.commit_wait_us",
-        variables: &["RINGTAIL_LOG_COMMIT_WAIT_US"],
-        kind: Kind::Whole {
-            min: 0,
-            max: limit::COMMIT_WAIT_US_MAX as u64,
-        },
-        default: Number(0),
-        sentence: "Microseconds that an idle journal waits for company before it commits: latency for less wear.",
-    },
-    Key {
-        name: "log.frame_bytes",
-        variables: &["RINGTAIL_LOG_FRAME_BYTES"],
-        kind: Kind::Size {
-            min: limit::FRAME_CLOSE_BYTES_MIN as u64,
-            max: limit::FRAME_CLOSE_BYTES_MAX as u64,
-            step: limit::BLOCK_BYTES,
-        },
-        default: Number(limit::FRAME_CLOSE_BYTES_DEFAULT as u64),
-        sentence: "A commit of this size is closed as soon as another may be in flight.",
-    },
-    Key {
-        name: "log.frames_in_flight",
-        variables: &["RINGTAIL_LOG_FRAMES_IN_FLIGHT"],
-        kind: Kind::Whole {
-            min: 1,
-            max: limit::FRAMES_IN_FLIGHT_MAX as u64,
-        },
-        default: Number(limit::FRAMES_IN_FLIGHT_DEFAULT as u64),
-        sentence: "Commits that one journal has on their way to the disk at once.",
-    },
-    Key {
-        name: "log.flush",
-        variables: &["RINGTAIL_LOG_FLUSH"],
-        kind: Kind::Choice(&["write-through", "data-sync", "never"]),
-        default: Text("write-through"),
-        sentence: "How a commit becomes durable; never is for measuring and loses acknowledged events with the power.",
-    },
-    Key {
-        name: "log.tail_bytes",
-        variables: &["RINGTAIL_LOG_TAIL_BYTES"],
-        kind: Kind::Size {
-            min: 0,
-            max: limit::TAIL_BYTES_MAX,
-            step: limit::BLOCK_BYTES,
-        },
-        default: Number(limit::TAIL_BYTES_DEFAULT),
-        sentence: "Newest commits that each journal keeps in memory while readers keep up with it; 0 keeps none.",
-    },
-    Key {
-        name: "log.allow_any_filesystem",
-        variables: &["RINGTAIL_LOG_ALLOW_ANY_FILESYSTEM"],
-        kind: Kind::Switch,
-        default: Text("false"),
-        sentence: "Use a volume that is neither on ext4 nor on xfs.",
-    },
+];
+
+/// What operators give and see.
+static HOST: [Key; 11] = [
     Key {
         name: "shard.cpus",
         variables: &["RINGTAIL_SHARDS"],
@@ -454,6 +282,16 @@ pub(super) static KEYS: [Key; 53] = [
         },
         default: Number(limit::DRAIN_GRACE_MS_DEFAULT),
         sentence: "Milliseconds that shards have at shutdown to answer what is in hand.",
+    },
+    Key {
+        name: "control.drain_window_ms",
+        variables: &["RINGTAIL_DRAIN_WINDOW_MS"],
+        kind: Kind::Whole {
+            min: 0,
+            max: limit::DRAIN_GRACE_MS_MAX,
+        },
+        default: Number(limit::DRAIN_WINDOW.as_millis() as u64),
+        sentence: "Milliseconds over which WebSockets are closed at shutdown, one after the other.",
     },
     Key {
         name: "metric.labels_max",
@@ -506,39 +344,5 @@ pub(super) static KEYS: [Key; 53] = [
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn every_default_is_a_value_of_its_key() {
-        for key in &KEYS {
-            let shown = key.default_value().to_toml();
-            assert!(!shown.is_empty(), "{}", key.name);
-        }
-    }
-
-    #[test]
-    fn names_and_variables_are_used_once() {
-        let mut names = HashSet::new();
-        for key in &KEYS {
-            assert!(names.insert(key.name), "{}", key.name);
-            for variable in key.variables {
-                assert!(names.insert(variable), "{variable}");
-            }
-        }
-    }
-
-    #[test]
-    fn no_key_is_a_table_of_another() {
-        for key in &KEYS {
-            let inside = |other: &Key| other.name.starts_with(&format!("{}.", key.name));
-            assert!(!KEYS.iter().any(inside));
-        }
-    }
-
-    #[test]
-    fn every_sentence_is_one() {
-        assert!(KEYS.iter().all(|key| key.sentence.ends_with('.')));
-    }
-}
+#[path = "key_tests.rs"]
+mod tests;

@@ -9,7 +9,9 @@ mod example;
 mod explain;
 mod file;
 mod key;
+mod log_keys;
 mod raccoon;
+mod row;
 mod rules;
 mod settings;
 mod size;
@@ -159,7 +161,7 @@ pub(crate) struct Configuration {
 impl Configuration {
     /// Reads the layers, each over the one before.
     pub(crate) fn resolve(layers: Layers) -> Result<Self, Error> {
-        let mut entries: Vec<Entry> = key::KEYS.iter().map(by_default).collect();
+        let mut entries: Vec<Entry> = key::keys().map(by_default).collect();
         let mut rest = yaml::Rest::default();
         match &layers.file {
             Some(path) if yaml::is_yaml(path) => rest = yaml::apply(path, &mut entries)?,
@@ -241,7 +243,7 @@ fn set(written: &str, entries: &mut [Entry]) -> Result<(), Error> {
             name: cut(name),
             value: quoted(value),
             origin,
-            nearest: nearest(name, key::KEYS.iter().map(|key| key.name)),
+            nearest: nearest(name, key::keys().map(|key| key.name)),
         }),
     }
 }

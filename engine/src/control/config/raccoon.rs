@@ -33,13 +33,7 @@ static WITHOUT_EFFECT: [Without; 4] = [
     },
     Without {
         reason: "not in effect yet",
-        names: &[
-            "SERVER_WEBSOCKET_MAX_CONN",
-            "SERVER_WEBSOCKET_PING_INTERVAL_MS",
-            "SERVER_WEBSOCKET_PONG_WAIT_INTERVAL_MS",
-            "SERVER_WEBSOCKET_WRITE_WAIT_INTERVAL_MS",
-            "PUBLISHER_KAFKA_",
-        ],
+        names: &["PUBLISHER_KAFKA_"],
     },
 ];
 

@@ -27,6 +27,7 @@ impl Configuration {
     /// Makes the settings, and checks what holds between keys.
     pub(crate) fn settings(&self) -> Result<Settings, Error> {
         self.check_ports()?;
+        self.check_pings()?;
         self.check_retention()?;
         self.check_volumes()?;
         Ok(Settings {
@@ -58,8 +59,14 @@ impl Configuration {
                 0 => shard::Acknowledge::Received,
                 _ => shard::Acknowledge::Durable,
             },
+            connections_max: self.whole("server.websocket.max_conn") as u32,
+            on_duplicate: match self.text("server.websocket.on_duplicate") {
+                "replace" => shard::OnDuplicate::Replace,
+                _ => shard::OnDuplicate::Refuse,
+            },
             in_flight_bytes_max: self.whole("shard.in_flight_bytes") as usize,
-            drain_grace: Duration::from_millis(self.whole("control.drain_grace_ms")),
+            drain_window: self.millis("control.drain_window_ms"),
+            drain_grace: self.millis("control.drain_grace_ms"),
             allow_any_filesystem: self.switch("log.allow_any_filesystem"),
             labels_max: self.whole("metric.labels_max") as usize,
             dedupe: self.dedupe(),
@@ -98,6 +105,12 @@ impl Configuration {
             cors: self.switch("server.cors.enabled").then(|| self.cors()),
             message_bytes_max: self.whole("server.max_message_bytes") as usize,
             grpc_message_bytes_max: self.whole("server.grpc.max_message_bytes") as usize,
+            ping_interval: self.millis("server.websocket.ping_interval_ms"),
+            pong_wait: self.millis("server.websocket.pong_wait_interval_ms"),
+            write_wait: self.millis("server.websocket.write_wait_interval_ms"),
+            proof_wait: self.millis("server.websocket.duplicate_wait_ms"),
+            head_wait: self.millis("server.head_wait_ms"),
+            message_wait: self.millis("server.message_wait_ms"),
         }
     }
 
@@ -204,6 +217,15 @@ impl Configuration {
         Ok(())
     }
 
+    fn check_pings(&self) -> Result<(), Error> {
+        let (ping, pong) = (
+            "server.websocket.ping_interval_ms",
+            "server.websocket.pong_wait_interval_ms",
+        );
+        let late = self.whole(pong) <= self.whole(ping);
+        self.refuse_if(late, pong, || format!("more than {ping}"))
+    }
+
     fn check_retention(&self) -> Result<(), Error> {
         let least = limit::RETENTION_SEGMENTS_MIN * self.whole("log.segment_bytes");
         let kept = self.size_or_none("log.retention_bytes");
@@ -249,6 +271,10 @@ impl Configuration {
             Value::Whole(number) | Value::Size(number) => *number,
             other => other_type(name, other),
         }
+    }
+
+    fn millis(&self, name: &str) -> Duration {
+        Duration::from_millis(self.whole(name))
     }
 
     fn size_or_none(&self, name: &str) -> Option<u64> {

@@ -101,6 +101,40 @@ pub(super) static OURS: &[Rows] = &[
         |counted| counted.committed_bytes),
     plain!(Gauge "ringtail_connections_current" "Connections open now."
         |counted| counted.connections_current),
+    plain!(Counter "ringtail_connections_replaced_total"
+        "WebSockets closed in favour of newer ones of the same id and group."
+        |counted| counted.connections_replaced),
+    Rows {
+        name: "ringtail_connections_cut_total",
+        family: Family::Counter,
+        help: "Connections ended because a deadline had passed, by which.",
+        samples: &[
+            Row {
+                labels: &[("reason", "no_pong")],
+                read: |counted| counted.cut_no_pong,
+            },
+            Row {
+                labels: &[("reason", "superseded")],
+                read: |counted| counted.cut_superseded,
+            },
+            Row {
+                labels: &[("reason", "slow_reader")],
+                read: |counted| counted.cut_slow_readers,
+            },
+            Row {
+                labels: &[("reason", "slow_message")],
+                read: |counted| counted.cut_slow_messages,
+            },
+            Row {
+                labels: &[("reason", "slow_head")],
+                read: |counted| counted.cut_slow_heads,
+            },
+            Row {
+                labels: &[("reason", "slow_body")],
+                read: |counted| counted.cut_slow_bodies,
+            },
+        ],
+    },
     plain!(Gauge "ringtail_in_flight_bytes" "Bytes of batches accepted and not yet answered."
         |counted| counted.in_flight_bytes),
     plain!(Counter "ringtail_reads_paused_total"

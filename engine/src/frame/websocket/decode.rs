@@ -199,6 +199,12 @@ impl Decoder {
         Ok((self.item(place, bytes), place.consumed))
     }
 
+    /// Whether a fragmented message has begun and is not whole.
+    pub fn is_inside(&self) -> bool {
+        let assembly = self.assembly.as_ref();
+        assembly.is_some_and(|assembly| !assembly.whole)
+    }
+
     /// Says that the item yielded last could not be taken: the next call yields it again. The caller
     /// keeps its bytes, as they are now, at the start of what it offers.
     pub fn put_back(&mut self) {

@@ -21,11 +21,11 @@ use super::door::{Door, Held};
 use super::http::peer_of;
 use super::lines::Line;
 use super::outbox::{Call, Outcome, Peer};
-use super::{Intake, Note, Refused, Wait};
+use super::{Cut, Intake, Note, Refused, Wait};
 use crate::frame::Encoding;
 use crate::limit::{
     GRPC_ALIVE_AFTER, GRPC_ALIVE_WAIT, GRPC_HEAD_BYTES_MAX, GRPC_SEND_BYTES_MAX, GRPC_STREAMS_MAX,
-    GRPC_WINDOW_BYTES, HTTP_BODY_WAIT, HTTP_HEAD_WAIT, LINGER, REFLECTION_BYTES_MAX,
+    GRPC_WINDOW_BYTES, LINGER, REFLECTION_BYTES_MAX,
 };
 use crate::rt::hyper::{Io, Tasks, Timers};
 use crate::rt::stream::Stream;
@@ -97,7 +97,7 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
         Box::pin(async move { Ok::<_, Infallible>(desk.answer(request).await) })
     });
     let mut connection = pin!(builder().serve_connection(Io::new(stream), service));
-    let mut silence = Some(Box::pin(sleep(HTTP_HEAD_WAIT)));
+    let mut silence = Some(Box::pin(sleep(door.settings.head_wait)));
     let mut told = false;
     poll_fn(|context| {
         line.listen(context);
@@ -190,11 +190,12 @@ impl<I: Intake> Desk<I> {
                 }
             }
             (HEALTH, "Check") => {
-                let message = only(messages, &mut self.door.hold()).await;
+                let message = self.only(messages, &mut self.door.hold()).await;
                 unary(message.and_then(|message| health::check(&self.door, &message)))
             }
             (HEALTH, "Watch") => {
-                let watched = only(messages, &mut self.door.hold())
+                let watched = self
+                    .only(messages, &mut self.door.hold())
                     .await
                     .and_then(|message| health::watch(Rc::clone(&self.door), &message));
                 match watched {
@@ -229,7 +230,7 @@ impl<I: Intake> Desk<I> {
             door.intake.until(Wait::Room).await;
         }
         let mut held = door.hold();
-        let message = only(messages, &mut held).await.inspect_err(|_| {
+        let message = self.only(messages, &mut held).await.inspect_err(|_| {
             door.intake.note_of(&call.peer, Note::ReadError);
         })?;
         door.intake.note(Note::BytesReceived(message.len() as u64));
@@ -244,18 +245,16 @@ impl<I: Intake> Desk<I> {
         }
         Ok(answer)
     }
-}
 
-/// The one message of a call, if it comes in time.
-async fn only(messages: Messages, held: &mut Held<'_>) -> Result<Bytes, Status> {
-    let late = || {
-        Err(Status::new(
-            Code::DeadlineExceeded,
-            "the body took too long",
-        ))
-    };
-    let whole = timeout(HTTP_BODY_WAIT, messages.only(held)).await;
-    whole.unwrap_or_else(late)
+    /// The one message of a call, if it comes in time.
+    async fn only(&self, messages: Messages, held: &mut Held<'_>) -> Result<Bytes, Status> {
+        let whole = timeout(self.door.settings.message_wait, messages.only(held)).await;
+        whole.unwrap_or_else(|| {
+            self.door.intake.note(Note::Cut(Cut::SlowBody));
+            let text = "the body took too long";
+            Err(Status::new(Code::DeadlineExceeded, text))
+        })
+    }
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
