@@ -133,11 +133,8 @@ impl Client<'_> {
     fn must_have_reason(&mut self, reason: &str) -> Result<(), String> {
         let all = self.run.configured.len() == self.run.disks.len();
         let fault = self.run.is_alone() && 0 < self.run.faults();
-        // No volume may be out of service then.
-        let volumes = self.run.disks.len();
-        let needs_all = 1 < volumes && self.run.plan.volumes_min as usize == volumes;
         let hurt = self.run.harmed || 0 < self.run.faults();
-        if needs_all && hurt && reason.contains("volumes") {
+        if self.run.needs_all() && hurt && reason.contains("volumes") {
             self.run.report.count("recovery: refused, too few volumes");
             return Ok(());
         }

@@ -57,7 +57,10 @@ impl Run {
         drop(live);
         let damaged = self.victim().damaged();
         let victim = self.victim;
-        self.tell(|| format!("{end:?}; whole: {whole}; damaged on {victim}: {damaged:?}"));
+        self.tell(|| {
+            let harmed = self.harmed;
+            format!("{end:?}; whole: {whole}; {victim} harmed: {harmed}; damaged: {damaged:?}")
+        });
         if whole && self.is_sound() {
             self.harmed = false;
         }

@@ -7,6 +7,7 @@ use super::plan::{CRASHES_MIN, OPERATIONS_MIN, Plan};
 use super::report::Report;
 use super::sabotage::{Bug, Sabotaged};
 use super::weather::Weather;
+use ringtail::log::Copies;
 use ringtail::log::planted::{Planted, plant};
 use ringtail::log::simulated::{Behaviour, Executor, Fault, Halt, Random, SimulatedDisk};
 use ringtail::unit::{TopicId, TopicIndex};
@@ -212,6 +213,12 @@ impl Run {
         self.disks.len() == 1
     }
 
+    /// No volume may be out of service under the rules in use.
+    pub fn needs_all(&self) -> bool {
+        let volumes = self.disks.len();
+        1 < volumes && self.plan.volumes_min as usize == volumes
+    }
+
     pub fn is_sound(&self) -> bool {
         self.disks.iter().all(|disk| disk.damaged().is_empty())
     }
@@ -311,6 +318,7 @@ impl Run {
                 }
                 if !machine.is_whole(self.disks.len()) {
                     self.harmed = true;
+                    self.tell(|| format!("started without a volume{}", machine.standing()));
                     self.report.count("recovery: started without a volume");
                 }
                 let rows = Vec::new();
@@ -367,6 +375,15 @@ impl Run {
             if self.harmed {
                 self.without = absent_volumes(&refusal.to_string());
                 self.report.count("recovery: excused an absent volume");
+            }
+            self.power_off(End::Crash);
+            return Ok(());
+        }
+        if kind == "too few volumes" && self.needs_all() && hurt {
+            // The rules are lowered by an operator, who cannot wait for the volume.
+            if self.harmed {
+                self.plan.volumes_min = Copies::more_than_half(self.plan.volumes as u32);
+                self.strict |= self.plan.volumes_min == 1;
             }
             self.power_off(End::Crash);
             return Ok(());
