@@ -131,7 +131,9 @@ impl<D: Disk> Committer<D> {
 
     /// Ends when nothing is left to be written, after a closing frame.
     fn end(&self, inner: &mut Inner<D>) -> Option<Step> {
-        let quiet = inner.in_flight.iter().all(|frame| frame.short) && self.writes.is_empty();
+        // Behind a frame that too few volumes have may be some that all had before.
+        let written = |frame: &InFlight| frame.short || frame.flush_us.is_some();
+        let quiet = inner.in_flight.iter().all(written) && self.writes.is_empty();
         if !(inner.staging.is_empty() && quiet) {
             return None;
         }
@@ -352,9 +354,8 @@ impl<D: Disk> Committer<D> {
             let index = &bytes[index_at..bytes.len() - FOOTER_BYTES];
             inner.reading.keep_index(closing.life, index);
             let index = Index::check(index.to_vec()).ok();
-            let mut buffer = inner.disk.buffer(bytes.len());
-            buffer.as_mut()[..bytes.len()].copy_from_slice(&bytes);
-            let footer = inner.disk.freeze(buffer, bytes.len());
+            let (before, footer) = bytes.split_at(bytes.len() - FOOTER_BYTES);
+            let blocks = [frozen(&inner.disk, before), frozen(&inner.disk, footer)];
             let (disk, file, flush) = (
                 inner.disk.clone(),
                 closing.file.clone(),
@@ -362,9 +363,7 @@ impl<D: Disk> Committer<D> {
             );
             let life = closing.life;
             self.writes.push(Box::pin(async move {
-                // Nothing is acknowledged by it, so that any number of volumes will do.
-                let result = write(&disk, &file, position, footer, flush).await;
-                let result = unless_too_few(result);
+                let result = write_tail(&disk, &file, position, blocks, flush).await;
                 Done::Sealed { life, result }
             }));
             let file_bytes = inner.settings.segment_bytes;
@@ -436,6 +435,26 @@ pub(super) async fn write<D: Disk>(
         }
         Flush::Never => disk.write(file, position, bytes).await,
     }
+}
+
+fn frozen<D: Disk>(disk: &D, bytes: &[u8]) -> D::Frozen {
+    let mut buffer = disk.buffer(bytes.len());
+    buffer.as_mut()[..bytes.len()].copy_from_slice(bytes);
+    disk.freeze(buffer, bytes.len())
+}
+
+/// Writes a segment's index, and when that is durable the footer, which speaks for it: of one write a crash may
+/// leave the footer alone. Nothing is acknowledged by them, so that any number of volumes will do.
+async fn write_tail<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    position: u64,
+    [index, footer]: [D::Frozen; 2],
+    flush: Flush,
+) -> io::Result<()> {
+    let footer_at = position + D::frozen_bytes(&index) as u64;
+    unless_too_few(write(disk, file, position, index, flush).await)?;
+    unless_too_few(write(disk, file, footer_at, footer, flush).await)
 }
 
 /// What a frame of the log's own sections takes.

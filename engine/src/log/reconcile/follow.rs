@@ -378,7 +378,7 @@ impl<D: Disk> Follower<'_, D> {
         Ok(())
     }
 
-    /// Index and footer, if the original is sealed.
+    /// Index, and when that is durable the footer, which speaks for it; if the original is sealed.
     async fn copy_footer(
         &mut self,
         original: &Original<D::File>,
@@ -389,7 +389,9 @@ impl<D: Disk> Follower<'_, D> {
         let Some(footer) = footer else { return Ok(()) };
         let start = size - FOOTER_BYTES as u64 - footer.index_bytes;
         let start = start / BLOCK_BYTES * BLOCK_BYTES;
-        self.copy_range(original, file, start..size).await
+        let footer_at = size - FOOTER_BYTES as u64;
+        self.copy_range(original, file, start..footer_at).await?;
+        self.copy_range(original, file, footer_at..size).await
     }
 
     /// Everything but the header, in pieces; only what differs is written.

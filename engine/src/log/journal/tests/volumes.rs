@@ -400,6 +400,24 @@ fn a_segment_that_is_entered_with_too_few_volumes_lacks_no_frame() {
     }
 }
 
+/// Frames behind one that a volume fails at may be on all of them by then.
+#[test]
+fn a_journal_stops_whichever_frame_too_few_volumes_have() {
+    for others in 0..120 {
+        let chosen = Settings {
+            frames_in_flight: 5,
+            frame_bytes: 4096,
+            ..settings()
+        };
+        let mut world = Volumes::new(others, 2, rules(2, 0), chosen);
+        world.disks[&1].fail_after(Operation::WriteDurable, others % 12);
+        world.begin_load(others);
+        world.run(1_500);
+        world.stop();
+        assert_eq!(world.mirror.members(), [0], "{others} writes before");
+    }
+}
+
 #[test]
 fn a_journal_with_too_few_volumes_starts_for_readers_and_stops() {
     let mut world = Volumes::new(1, 2, rules(1, 0), settings());
