@@ -58,9 +58,9 @@ fn what_one_volume_has_whole_all_have_whole_afterwards() {
     );
     for hurt in [&volumes[..1], &volumes[1..], &volumes[..2]] {
         for volume in hurt {
-            segments(volume)
-                .iter()
-                .for_each(|file| flip(file, &mut random));
+            for file in segments(volume) {
+                flip(&file, &mut random);
+            }
         }
         let (done, report, said) = repair(&volumes);
         assert!(done, "{report} {said}");

@@ -29,14 +29,14 @@ const DECODERS: &[(&str, &[(&str, Decode)])] = &[
     (
         "segment",
         &[("header", |bytes| {
-            let block = sealed::<{ BLOCK_BYTES as usize }>(b"RTLSEGMT", bytes);
+            let block = sealed::<{ BLOCK_BYTES as usize }>(*b"RTLSEGMT", bytes);
             SegmentHeader::decode(&block).is_ok()
         })],
     ),
     (
         "frame",
         &[("header", |bytes| {
-            let block = sealed::<{ frame::HEADER_BYTES }>(b"RTLFRAME", bytes);
+            let block = sealed::<{ frame::HEADER_BYTES }>(*b"RTLFRAME", bytes);
             FrameHeader::decode(&block).is_ok()
         })],
     ),
@@ -72,9 +72,9 @@ const DECODERS: &[(&str, &[(&str, Decode)])] = &[
 ];
 
 /// A header as it lies on the disk, with a checksum that fits.
-fn sealed<const BYTES: usize>(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
+fn sealed<const BYTES: usize>(magic: [u8; 8], bytes: &[u8]) -> Vec<u8> {
     let mut block = vec![0; BYTES];
-    block[..8].copy_from_slice(magic);
+    block[..8].copy_from_slice(&magic);
     let count = bytes.len().min(BYTES - 16);
     block[16..16 + count].copy_from_slice(&bytes[..count]);
     let checksum = crc64(&block[16..]);
@@ -88,9 +88,9 @@ fn every_piece_that_is_kept_is_read_and_every_broken_one_is_answered() {
         for (kind, decode) in *kinds {
             let entries = fs::read_dir(folder(decoder)).expect("a corpus is kept");
             let paths = entries.map(|entry| entry.expect("it can be listed").path());
-            let name = |path: &std::path::Path| path.file_name().map(|name| name.to_owned());
             let is_kind = |path: &std::path::PathBuf| {
-                name(path).is_some_and(|name| name.to_string_lossy().starts_with(kind))
+                let name = path.file_name();
+                name.is_some_and(|name| name.to_string_lossy().starts_with(kind))
             };
             let mut pieces = 0;
             for path in paths.filter(is_kind) {

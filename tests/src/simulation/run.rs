@@ -53,6 +53,10 @@ pub enum End {
 
 /// The state of one run.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are facts of their own, and each is true beside any of the others"
+)]
 pub struct Run {
     pub options: Options,
     pub random: Random,

@@ -4,6 +4,7 @@ use super::*;
 use crate::log::format::checksum::crc64;
 use crate::log::format::footer::{FOOTER_BYTES, Footer};
 use crate::log::format::segment::{HEADER_BYTES, SegmentHeader};
+use crate::log::recover::segment_number;
 use std::future::pending;
 
 /// A request as the workload remembers it.
@@ -296,7 +297,11 @@ fn a_footer_that_a_crash_leaves_has_its_index() {
             let _ = world.executor.wait_at_most(4, pending::<()>());
             let disk = world.disk.copy_after_crash(&mut random);
             let paths = disk.paths();
-            let segments = paths.iter().filter(|path| path.ends_with(".seg"));
+            let is_segment = |path: &&String| {
+                let (_, name) = path.rsplit_once('/').unwrap_or_default();
+                segment_number(name).is_some()
+            };
+            let segments = paths.iter().filter(is_segment);
             let contents = segments.filter_map(|path| disk.contents(path));
             let whole = contents.filter(|bytes| HEADER_BYTES + FOOTER_BYTES <= bytes.len());
             footers += whole.filter(|bytes| check_footer(bytes)).count();
