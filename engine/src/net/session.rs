@@ -275,7 +275,7 @@ impl<'a, I: Intake> Session<'a, I> {
         if self.outbox.waiting_bytes() > OUTBOX_BYTES_MAX {
             self.park();
             self.is_paused = true;
-            let told = self.poll_told(Reading::Paused);
+            let told = self.poll_told();
             return told.map_or_else(|| self.poll_due(Reading::Paused), Poll::Ready);
         }
         if self.undecoded {
@@ -288,13 +288,13 @@ impl<'a, I: Intake> Session<'a, I> {
         self.resume();
         match self.poll_receive(context) {
             Poll::Pending => {
-                let told = self.poll_told(Reading::Done);
+                let told = self.poll_told();
                 told.map_or_else(|| self.poll_due(Reading::Done), Poll::Ready)
             }
             Poll::Ready(Ok(bytes)) if bytes > 0 => {
                 self.door.intake.note(Note::BytesReceived(bytes as u64));
                 self.vigil.heard();
-                if let Some(turn @ Turn::Cue(_)) = self.poll_told(Reading::Behind) {
+                if let Some(turn @ Turn::Cue(_)) = self.poll_told() {
                     return Poll::Ready(turn);
                 }
                 match self.poll_due(Reading::Behind) {

@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// A running store may move on while it is looked at; it is looked at again this often.
-const ATTEMPTS: usize = 16;
+const ATTEMPTS: usize = 64;
+/// What the same words refuse this often in a row is no sight of a writer at work.
+const REFUSALS: usize = 4;
 
 pub(super) struct Volume {
     pub(super) path: PathBuf,
@@ -142,13 +144,19 @@ impl Volume {
     }
 
     fn contents(&self, folder: &str, identity: Identity) -> Result<Contents, Error> {
-        let mut latest = None;
+        let (mut latest, mut refusal, mut times) = (None, String::new(), 0);
         for _ in 0..ATTEMPTS {
             latest = self.contents_once(folder, identity)?;
-            let is_good = |contents: &Contents| contents.refused.is_none();
-            if !self.running || latest.as_ref().is_some_and(is_good) {
+            let Some(seen) = &latest else { continue };
+            let Some(refused) = seen.refused.as_ref().filter(|_| self.running) else {
+                break;
+            };
+            let said = refused.to_string();
+            times = if said == refusal { times + 1 } else { 1 };
+            if times == REFUSALS {
                 break;
             }
+            refusal = said;
         }
         latest.ok_or_else(|| Error::Busy {
             path: self.path.join(folder),

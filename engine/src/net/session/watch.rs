@@ -69,15 +69,10 @@ impl<I: Intake> Session<'_, I> {
     }
 
     /// Does what the shard wants of this connection.
-    pub(super) fn poll_told(&mut self, reading: Reading) -> Option<Turn> {
+    pub(super) fn poll_told(&mut self) -> Option<Turn> {
         match self.outbox.take_told() {
             Told::Nothing => None,
             Told::Leave => Some(Turn::Cue(Cue::Replaced)),
-            // Who is not heard cannot prove anything, and keeps what it has.
-            Told::ProveLife if reading == Reading::Paused => {
-                self.says_alive();
-                None
-            }
             Told::ProveLife => {
                 let settings = &self.door.settings;
                 self.vigil.want_proof(Moment::now(), settings);
@@ -97,7 +92,7 @@ impl<I: Intake> Session<'_, I> {
             if self.line.must_leave() {
                 return Poll::Ready(Cue::Drain);
             }
-            let turn = match self.poll_told(Reading::Paused) {
+            let turn = match self.poll_told() {
                 Some(turn) => Poll::Ready(turn),
                 None => self.poll_due(Reading::Paused),
             };
