@@ -48,10 +48,15 @@ llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 flags=${CPU:+-C target-cpu=$CPU}
 mkdir -p "$dest"
 
-# tool NAME: the program of this name that fits rustc's LLVM.
+# tool NAME: the program of this name that fits rustc's LLVM. BOLT reads programs, not LLVM's own files, so
+# that its newest version will do.
 tool() {
-    local found
-    for found in "$(rustc --print sysroot)/lib/rustlib/$host/bin/$1" "$1-$llvm" "/usr/lib/llvm-$llvm/bin/$1"; do
+    local found candidates
+    candidates=("$(rustc --print sysroot)/lib/rustlib/$host/bin/$1" "$1-$llvm" "/usr/lib/llvm-$llvm/bin/$1")
+    if [[ $1 == llvm-bolt ]]; then
+        readarray -O "${#candidates[@]}" -t candidates < <(printf '%s\n' /usr/lib/llvm-*/bin/llvm-bolt | sort -rV)
+    fi
+    for found in "${candidates[@]}"; do
         if found=$(command -v "$found"); then
             echo "$found"
             return
@@ -115,7 +120,8 @@ if want llvm-profdata "llvm-$llvm"; then
     build pgo "-Cprofile-use=$dest/ringtail.profdata" $relocations
     rm -f "$dest/ringtail-counting"
     made+=(pgo)
-    if want llvm-bolt "bolt-$llvm"; then
+    newest=$(apt-cache search --names-only '^bolt-[0-9]+$' 2>/dev/null | sort -rV | cut -d' ' -f1 | head -1)
+    if want llvm-bolt "${newest:-bolt-$llvm}"; then
         step 'Laying out ringtail-pgo anew'
         bolt=$(tool llvm-bolt)
         "$bolt" "$dest/ringtail-pgo" -o "$dest/ringtail-watched" -instrument \
@@ -128,7 +134,7 @@ if want llvm-profdata "llvm-$llvm"; then
             echo "    BOLT did not work here ($dest/bolt.log): left out"
         rm -f "$dest/ringtail-watched"
     else
-        echo "    llvm-bolt (bolt-$llvm) cannot be had here: left out"
+        echo "    llvm-bolt (${newest:-bolt-$llvm}) cannot be had here: left out"
     fi
 else
     echo "    llvm-profdata of LLVM $llvm cannot be had here: neither PGO nor BOLT"

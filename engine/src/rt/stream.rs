@@ -115,7 +115,7 @@ impl Listener {
     /// others (such as "too many open files") may pass.
     pub async fn accept(&self) -> io::Result<Stream> {
         let stream = self.listener.accept().await.map_err(io_error)?;
-        Ok(Stream { stream })
+        Ok(Stream::new(stream))
     }
 
     /// Gives the connections that the kernel has taken in already, and has it take in no more: closing a
@@ -128,7 +128,7 @@ impl Listener {
         while let Ok((socket, _)) = self.socket.accept() {
             // SAFETY: the descriptor is a connected socket that nothing else owns.
             let stream = unsafe { glommio::net::TcpStream::from_raw_fd(socket.into_raw_fd()) };
-            streams.push(Stream { stream });
+            streams.push(Stream::new(stream));
         }
         streams
     }
@@ -141,16 +141,24 @@ impl Listener {
 }
 
 /// A connection on this executor. Dropping it closes it.
+///
+/// The runtime's stream has a place of its own: a task that hands a stream on has room for it wherever it
+/// has ever been, and an idle connection would pay for each of these places.
 #[derive(Debug)]
 pub struct Stream {
-    stream: glommio::net::TcpStream,
+    stream: Box<glommio::net::TcpStream>,
 }
 
 impl Stream {
+    fn new(stream: glommio::net::TcpStream) -> Self {
+        let stream = Box::new(stream);
+        Self { stream }
+    }
+
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = glommio::net::TcpStream::connect(address).await;
         let stream = stream.map_err(io_error)?;
-        Ok(Self { stream })
+        Ok(Self::new(stream))
     }
 
     /// Sends small answers at once instead of waiting for more of them.
@@ -175,9 +183,9 @@ impl Stream {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         debug_assert!(!buffer.is_empty());
-        let mut answer = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let mut answer = Pin::new(&mut *self.stream).poll_read(context, buffer);
         while interrupted(&answer) {
-            answer = Pin::new(&mut self.stream).poll_read(context, buffer);
+            answer = Pin::new(&mut *self.stream).poll_read(context, buffer);
         }
         answer
     }
@@ -189,9 +197,9 @@ impl Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         debug_assert!(!bytes.is_empty());
-        let mut answer = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let mut answer = Pin::new(&mut *self.stream).poll_write(context, bytes);
         while interrupted(&answer) {
-            answer = Pin::new(&mut self.stream).poll_write(context, bytes);
+            answer = Pin::new(&mut *self.stream).poll_write(context, bytes);
         }
         answer
     }
