@@ -114,12 +114,13 @@ pub fn yield_now() -> impl Future<Output = ()> {
 
 /// Lets so much through at once; who comes later waits in line.
 ///
-/// Always:  passes that are held never weigh more than the gate admits, but for a single one that weighs more.
+/// Always:  passes that are held never weigh more than the gate is wide, but for a single one that weighs more,
+///          and for those from before it was made narrower.
 /// Cancel:  who leaves the line, or drops a pass, lets the next one through.
 #[derive(Debug)]
 pub struct Gate {
-    free: Cell<usize>,
-    whole: usize,
+    inside: Cell<usize>,
+    width: Cell<usize>,
     line: RefCell<VecDeque<(u64, Waker)>>,
     next: Cell<u64>,
 }
@@ -138,10 +139,10 @@ struct InLine<'a> {
 }
 
 impl Gate {
-    pub fn new(whole: usize) -> Self {
+    pub fn new(width: usize) -> Self {
         Self {
-            free: Cell::new(whole),
-            whole,
+            inside: Cell::new(0),
+            width: Cell::new(width),
             line: RefCell::new(VecDeque::new()),
             next: Cell::new(0),
         }
@@ -153,7 +154,14 @@ impl Gate {
         InLine {
             gate: self,
             number,
-            weight: weight.min(self.whole),
+            weight,
+        }
+    }
+
+    /// Lets so much through at once from now on.
+    pub fn set_width(&self, width: usize) {
+        if self.width.replace(width) < width {
+            self.wake_first();
         }
     }
 
@@ -171,8 +179,9 @@ impl<'a> Future for InLine<'a> {
         let gate = self.gate;
         let mut line = gate.line.borrow_mut();
         let first = line.front().is_none_or(|(first, _)| *first == self.number);
-        if first && self.weight <= gate.free.get() {
-            gate.free.set(gate.free.get() - self.weight);
+        let inside = gate.inside.get();
+        if first && (inside == 0 || inside + self.weight <= gate.width.get()) {
+            gate.inside.set(inside + self.weight);
             let weight = self.weight;
             // Its drop takes it out of the line and wakes the next one.
             return Poll::Ready(Pass { gate, weight });
@@ -197,7 +206,7 @@ impl Drop for InLine<'_> {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.gate.free.set(self.gate.free.get() + self.weight);
+        self.gate.inside.set(self.gate.inside.get() - self.weight);
         self.gate.wake_first();
     }
 }
@@ -209,7 +218,7 @@ mod tests {
     use std::rc::Rc;
 
     #[test]
-    fn no_more_than_its_whole_goes_through_a_gate_and_everybody_does() {
+    fn no_more_than_its_width_goes_through_a_gate_and_everybody_does() {
         for seed in 1..50 {
             let gate = Rc::new(Gate::new(10));
             let (inside, through) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
@@ -227,17 +236,41 @@ mod tests {
                         return;
                     }
                     let pass = gate.enter(weight).await;
-                    inside.set(inside.get() + weight.min(10));
-                    assert!(inside.get() <= 10, "SEED={seed}");
+                    inside.set(inside.get() + weight);
+                    assert!(inside.get() <= weight.max(10), "SEED={seed}");
                     pause(stay).await;
-                    inside.set(inside.get() - weight.min(10));
+                    inside.set(inside.get() - weight);
                     drop(pass);
                     through.set(through.get() + 1);
                 });
             }
             executor.settle();
             assert_eq!((through.get(), executor.running()), (40, 0), "SEED={seed}");
-            assert_eq!(gate.free.get(), 10);
+            assert_eq!(gate.inside.get(), 0);
         }
+    }
+
+    #[test]
+    fn a_gate_that_is_made_wider_lets_in_who_waits() {
+        let gate = Rc::new(Gate::new(1));
+        let mut executor = Executor::new(1);
+        let through = Rc::new(Cell::new(0));
+        for _ in 0..3 {
+            let (gate, through) = (gate.clone(), through.clone());
+            executor.spawn(async move {
+                let pass = gate.enter(1).await;
+                through.set(through.get() + 1);
+                std::mem::forget(pass);
+            });
+        }
+        executor.settle();
+        assert_eq!(through.get(), 1);
+        gate.set_width(2);
+        executor.settle();
+        assert_eq!(through.get(), 2);
+        gate.set_width(1);
+        gate.set_width(3);
+        executor.settle();
+        assert_eq!(through.get(), 3);
     }
 }

@@ -14,14 +14,14 @@ use super::super::format::batch::Batch;
 use super::super::format::footer::{Index, Place};
 use super::super::format::loss;
 use super::super::planted::{self, Planted};
-use super::super::wake::yield_now;
+use super::super::wake::{Pass, yield_now};
 use super::super::walk::read_whole;
 use super::Journal;
 use crate::limit::{
-    AHEAD_BYTES_KEPT, BLOCK_BYTES, INDEX_BYTES_KEPT, PLACES_AT_ONCE, READERS_KNOWN,
-    START_BYTES_KEPT,
+    AHEAD_BYTES_KEPT, BLOCK_BYTES, COMMITS_PAUSE, INDEX_BYTES_KEPT, PLACES_AT_ONCE,
+    READ_BYTES_AT_ONCE, READ_BYTES_BESIDE_COMMITS, READERS_KNOWN, START_BYTES_KEPT,
 };
-use crate::unit::{Life, Offset, Sequence, TopicId, TopicIndex};
+use crate::unit::{Life, Micros, Offset, Sequence, TopicId, TopicIndex};
 pub(super) use locate::SealedIndex;
 use shelf::Shelf;
 use std::collections::VecDeque;
@@ -101,6 +101,8 @@ pub(super) struct Reading<D: Disk> {
     stretches: Shelf<(Life, u64), Rc<D::Buffer>>,
     /// Where readers have ended.
     ends: VecDeque<(TopicIndex, Offset)>,
+    /// When the last frame was given to the disk.
+    written: Option<Micros>,
 }
 
 impl<D: Disk> Reading<D> {
@@ -111,7 +113,13 @@ impl<D: Disk> Reading<D> {
             starts: Shelf::new(START_BYTES_KEPT),
             stretches: Shelf::new(AHEAD_BYTES_KEPT),
             ends: VecDeque::new(),
+            written: None,
         }
+    }
+
+    /// A frame goes to the disk, which is shared with it.
+    pub(super) fn note_write(&mut self, now: Micros) {
+        self.written = Some(now);
     }
 
     /// Keeps the index of a segment that is being sealed, unless it would take the place of most others.
@@ -217,6 +225,22 @@ impl<D: Disk> Journal<D> {
         }
         self.inner.borrow_mut().reading.note_end(topic, page.next);
         Ok(page.records)
+    }
+
+    /// Waits for its turn to read so much from the disk.
+    async fn pass(&self, bytes: usize) -> Pass<'_> {
+        let width = {
+            let inner = self.inner.borrow();
+            let pause = COMMITS_PAUSE.as_micros() as u64;
+            let written = inner.reading.written;
+            if written.is_some_and(|at| (inner.clock)().since(at) < pause) {
+                READ_BYTES_BESIDE_COMMITS
+            } else {
+                READ_BYTES_AT_ONCE
+            }
+        };
+        self.bells.readers.set_width(width);
+        self.bells.readers.enter(bytes).await
     }
 
     /// The first offset from `offset` on that is not among the lost.

@@ -165,7 +165,7 @@ impl<D: Disk> Journal<D> {
                 kind,
             )
         };
-        let _pass = self.bells.readers.enter(READ_BYTES_MAX as usize).await;
+        let _pass = self.pass(READ_BYTES_MAX as usize).await;
         let mut window = Window::with_step(&disk, &file, segment_bytes, READ_BYTES_MAX);
         let Ok(bytes) = window.frame(HEADER_BYTES as u64).await else {
             return Start::Unknown;
@@ -246,7 +246,7 @@ impl<D: Disk> Journal<D> {
         if let Some(index) = self.kept_index(sealed.life) {
             return Ok(Some(index.places(topic)));
         }
-        let _pass = self.bells.readers.enter(READ_BYTES_MAX as usize).await;
+        let _pass = self.pass(READ_BYTES_MAX as usize).await;
         let (disk, file, size) = (&sealed.disk, &sealed.file, sealed.segment_bytes);
         match sealed.footer().await? {
             Some(footer) if READ_BYTES_MAX < footer.index_bytes => {
@@ -299,7 +299,7 @@ impl<D: Disk> Journal<D> {
         if let Some(index) = self.kept_index(sealed.life) {
             return Ok((index, true));
         }
-        let _pass = self.bells.readers.enter(READ_BYTES_MAX as usize).await;
+        let _pass = self.pass(READ_BYTES_MAX as usize).await;
         let (disk, file, size) = (&sealed.disk, &sealed.file, sealed.segment_bytes);
         let index = match sealed.footer().await? {
             Some(footer) => read_index(disk, file, &footer, size).await?,

@@ -95,7 +95,7 @@ impl<D: Disk> Journal<D> {
         let disk = &self.inner.borrow().disk.clone();
         let reads = plan.into_iter().map(|stretch| async move {
             let bytes = (stretch.end - stretch.start) as usize;
-            let _pass = self.bells.readers.enter(bytes).await;
+            let _pass = self.pass(bytes).await;
             let read = read_whole(disk, &run.file, stretch.start, bytes)
                 .await
                 .ok()?;
