@@ -13,6 +13,8 @@
 //! | `server`  | `ringtail serve` on free ports: started, killed, drained         |
 //! | `http`    | requests over a plain socket                                     |
 //! | `client`  | a WebSocket client that numbers what it sends                    |
+//! | `kafka`   | real Apache Kafka: one broker or several, killed, paused, read back |
+//! | `delivery` | load, and the account of it against what Kafka has             |
 //! | `journal` | `ringtail log cat`, `verify`, `topics`                           |
 //! | `device`  | a disk of our own, and the kernel's count of its flushes         |
 //! | `metrics` | the metrics page, read                                           |
@@ -21,9 +23,11 @@
 
 pub mod account;
 pub mod client;
+pub mod delivery;
 pub mod device;
 pub mod http;
 pub mod journal;
+pub mod kafka;
 pub mod metrics;
 pub mod program;
 pub mod scratch;
