@@ -59,16 +59,19 @@ impl Bell {
 
     pub fn poll_rung(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut rings = [0; 64];
+        let mut heard = false;
         loop {
             let bytes = match Pin::new(&mut self.0).poll_read(context, &mut rings) {
                 Poll::Ready(Ok(bytes)) => bytes,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending if heard => return Poll::Ready(Ok(())),
                 Poll::Pending => return Poll::Pending,
             };
             match bytes {
+                0 if heard => return Poll::Ready(Ok(())),
                 0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 // There may be more of them: they are one ring.
-                64 => {}
+                64 => heard = true,
                 _ => return Poll::Ready(Ok(())),
             }
         }
@@ -147,6 +150,16 @@ mod tests {
             // When the thread is gone so is its end, after the rings that are left.
             while bell.rung().await.is_ok() {}
             thread.join().unwrap();
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn exactly_as_many_rings_as_are_read_at_once_are_heard() {
+        block_on(&Plan::small("bell"), async {
+            let (ringer, mut bell) = bell().unwrap();
+            (0..64).for_each(|_| ringer.ring());
+            bell.rung().await.unwrap();
         })
         .unwrap();
     }

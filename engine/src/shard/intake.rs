@@ -1,7 +1,9 @@
-//! From a whole message to its place in the journal: decode, route, append, remember who waits.
+//! From a whole message to its destination: decode, route, append or send, remember who waits.
 
 use super::Settings;
 use super::answer::To;
+use super::deliver::Delivery;
+use super::destination::Destination;
 use super::mail::Report;
 use super::probe::Probe;
 use super::settle::Waiter;
@@ -51,8 +53,7 @@ pub(super) struct Core {
     pub(super) id: ShardId,
     pub(super) settings: Settings,
     pub(super) clock: Rc<MachineClock>,
-    /// Where new events go.
-    pub(super) journal: Journal<Disk>,
+    pub(super) destination: Destination,
     pub(super) table: RefCell<Arc<Table>>,
     pub(super) work: RefCell<Work>,
     pub(super) room: Notify,
@@ -63,6 +64,13 @@ pub(super) struct Core {
 /// The shard as its doors see it.
 #[derive(Clone)]
 pub(super) struct Shard(pub(super) Rc<Core>);
+
+/// Who has taken a message, or is to.
+enum Taken<'a> {
+    /// What to wait for, and whether it is durable already.
+    ByJournal(Ticket, bool),
+    ByKafka(&'a Delivery),
+}
 
 /// Why a message was not accepted.
 pub(super) enum Stop {
@@ -84,14 +92,14 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    fn whole(reason: String) -> Self {
+    pub(super) fn whole(reason: String) -> Self {
         Self {
             reason,
             ..Self::default()
         }
     }
 
-    fn add(&mut self, index: usize, why: &str) {
+    pub(super) fn add(&mut self, index: usize, why: &str) {
         self.count += 1;
         if self.events.len() < EVENT_FAULTS_MAX {
             self.events.push(EventFault {
@@ -101,8 +109,12 @@ impl Refused {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Says in one sentence what is wrong with how many of `events`.
-    fn sum_up(mut self, events: usize) -> Self {
+    pub(super) fn sum_up(mut self, events: usize) -> Self {
         if let Some(first) = self.events.first() {
             let (index, why) = (first.index, &first.reason);
             self.reason = match self.count {
@@ -127,7 +139,7 @@ impl Core {
         id: ShardId,
         settings: Settings,
         clock: Rc<MachineClock>,
-        journal: Journal<Disk>,
+        destination: Destination,
         table: Arc<Table>,
     ) -> Self {
         let work = Work {
@@ -144,7 +156,7 @@ impl Core {
             id,
             settings,
             clock,
-            journal,
+            destination,
             table: RefCell::new(table),
             work: RefCell::new(work),
             room: Notify::new(),
@@ -165,15 +177,30 @@ impl Core {
         let work = &mut *work;
         // A journal that refuses answers at once: nobody waits for room that will not come.
         let budget = work.in_flight_bytes < self.settings.in_flight_bytes_max;
-        let room = budget && self.journal.has_room(arrival.message.len());
-        if !room && self.journal.fault().is_none() {
+        let room = budget && self.destination.has_room(arrival.message.len());
+        if !room && self.destination.waits_for_room() {
             work.probe.counters.reads_paused += 1;
             return Err(Wait::Room);
         }
         let now = self.clock.now();
-        match self.accept(work, arrival, now) {
-            Ok(ticket) => {
-                self.remember(work, arrival, to, (ticket, now));
+        let accepted = self.understand(work, arrival);
+        let accepted = accepted.and_then(|()| match &self.destination {
+            Destination::Journal(journal) => {
+                let (ticket, safe) = self.append(journal, work, arrival, now)?;
+                Ok(Taken::ByJournal(ticket, safe))
+            }
+            Destination::Kafka(delivery) => {
+                self.check_queues(delivery, work, now)?;
+                Ok(Taken::ByKafka(delivery))
+            }
+        });
+        match accepted {
+            Ok(Taken::ByJournal(ticket, safe)) => {
+                self.remember(work, arrival, to, (ticket, safe, now));
+                Ok(())
+            }
+            Ok(Taken::ByKafka(delivery)) => {
+                self.send(delivery, work, arrival, to, now);
                 Ok(())
             }
             Err(Stop::Wait(wait)) => Err(wait),
@@ -184,14 +211,25 @@ impl Core {
         }
     }
 
-    fn accept(&self, work: &mut Work, arrival: &Arrival<'_>, now: Micros) -> Result<Ticket, Stop> {
+    /// Decodes a message and finds its topics.
+    fn understand(&self, work: &mut Work, arrival: &Arrival<'_>) -> Result<(), Stop> {
         work.batch
             .decode(arrival.encoding, arrival.message)
             .map_err(|refusal| Stop::Undecodable {
                 reason: refusal.reason,
                 guid: refusal.guid,
             })?;
-        self.route(work, arrival.message)?;
+        self.route(work, arrival.message)
+    }
+
+    /// Puts the batch into the journal's open frame. The ticket to wait for, and whether it is durable already.
+    fn append(
+        &self,
+        journal: &Journal<Disk>,
+        work: &mut Work,
+        arrival: &Arrival<'_>,
+        now: Micros,
+    ) -> Result<(Ticket, bool), Stop> {
         let source = work.batch.source(arrival.message);
         let table = self.table.borrow();
         let kinds: Vec<&[u8]> = if table.pattern().tells_kind() {
@@ -209,8 +247,11 @@ impl Core {
             origin: self.origin(arrival, &work.batch, now),
             kinds: &kinds,
         };
-        match self.journal.append(now, &request) {
-            Ok(ticket) => Ok(ticket),
+        match journal.append(now, &request) {
+            Ok(ticket) => {
+                let safe = Some(ticket) <= journal.durable() || ticket == Ticket::NONE;
+                Ok((ticket, safe))
+            }
             Err(AppendError::Full) => {
                 work.probe.counters.reads_paused += 1;
                 Err(Stop::Wait(Wait::Room))
@@ -422,7 +463,7 @@ impl Intake for Shard {
     }
 
     fn is_ready(&self) -> bool {
-        self.0.journal.fault().is_none()
+        self.0.destination.fault().is_none()
     }
 
     fn now_seconds(&self) -> i64 {

@@ -1,9 +1,10 @@
 //! One core's life: the only room that knows all stages.
 //!
 //! Layout:  `run` opens the shard's journals, serves the doors, obeys the control core and ends in order;
-//!          `intake` takes messages from the doors to the journal; `answer` brings verdicts back.
+//!          `intake` takes messages from the doors to the journal or (`deliver`) to Kafka; `answer` brings verdicts back.
 //! Always:  a request is answered with success only when its commit is durable (or at receipt, when
-//!          the operator chose that); answers to one connection leave in the order of its requests.
+//!          the operator chose that); answers to one connection leave in the order of its requests. With Kafka,
+//!          it is answered when the brokers have every event of it, and answers leave as they come.
 //! Core:    one. Nothing here is `Send` but the letters in the mailboxes.
 //! Full:    at its budget of bytes in flight the shard takes no message; the doors stop reading.
 
@@ -11,6 +12,8 @@ mod answer;
 pub mod background;
 pub mod census;
 pub mod clock;
+mod deliver;
+mod destination;
 mod intake;
 pub mod mail;
 mod open;
@@ -27,6 +30,8 @@ pub struct Settings {
     pub net: crate::net::Settings,
     pub route: crate::route::Settings,
     pub log: crate::log::Settings,
+    /// Where events go; `None`: to the log.
+    pub kafka: Option<crate::kafka::Settings>,
     pub ack: Acknowledge,
     /// Bytes of requests accepted and not yet answered.
     pub in_flight_bytes_max: usize,

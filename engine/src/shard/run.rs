@@ -3,10 +3,13 @@
 use super::Settings;
 use super::background::Background;
 use super::clock::{Clock as _, MachineClock};
+use super::deliver::{self, Delivery};
+use super::destination::Destination;
 use super::intake::{Core, Shard};
 use super::mail::{Order, Place, Record, Report};
 use super::open::{Opened, journal_settings, open};
 use super::volumes::{self, Disk, LastScrub, Volumes};
+use crate::kafka::writer::Writer;
 use crate::limit;
 use crate::log::format::StoreId;
 use crate::log::journal::{self, Committer, Journal, ReadError, Step};
@@ -18,6 +21,7 @@ use crate::rt::executor::spawn_local;
 use crate::rt::mailbox::{Incoming, Outgoing, Receiver, Sender};
 use crate::rt::stream::any_address;
 use crate::rt::timer::Interval;
+use crate::rt::wake::Bell;
 use crate::unit::{JournalId, Offset, ShardId, Ticket, TopicIndex};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -41,6 +45,8 @@ pub struct Start {
     pub journals: Vec<JournalId>,
     /// How many journals the store has in all: they share the retention.
     pub journals_in_store: u32,
+    /// Where librdkafka's threads run.
+    pub kafka_cpus: Vec<usize>,
     pub table: Arc<Table>,
     pub orders: Receiver<Order>,
     pub reports: Sender<Report>,
@@ -56,6 +62,7 @@ pub async fn run(start: Start) {
         volumes,
         journals,
         journals_in_store,
+        kafka_cpus,
         table,
         orders,
         reports,
@@ -75,9 +82,14 @@ pub async fn run(start: Start) {
             }
         }
     }
-    let Some(first) = opened.first() else { return };
-    let journal = first.journal.clone();
-    let core = Core::new(shard, settings, clock, journal, table);
+    let (destination, bell) = match find_destination(&settings, &kafka_cpus, &opened) {
+        Ok(found) => found,
+        Err(reason) => {
+            let _ = reports.send(Report::Failed { shard, reason }).await;
+            return;
+        }
+    };
+    let core = Core::new(shard, settings, clock, destination, table);
     let life = Life {
         core: Rc::new(core),
         cpu,
@@ -87,8 +99,24 @@ pub async fn run(start: Start) {
     };
     let _ = reports.send(Report::Opened { shard, journals }).await;
     Rc::new(life)
-        .serve(opened, &mut orders, Rc::new(reports))
+        .serve(opened, bell, &mut orders, Rc::new(reports))
         .await;
+}
+
+/// Kafka when it is configured, else the first journal.
+fn find_destination(
+    settings: &Settings,
+    kafka_cpus: &[usize],
+    opened: &[Opened],
+) -> Result<(Destination, Option<Bell>), String> {
+    let Some(kafka) = &settings.kafka else {
+        let first = opened.first().ok_or("it has no journal")?;
+        return Ok((Destination::Journal(first.journal.clone()), None));
+    };
+    let opened = Writer::open(&kafka.properties, kafka_cpus);
+    let (writer, bell) = opened.map_err(|error| error.to_string())?;
+    let delivery = Delivery::new(writer, kafka.clone(), settings.in_flight_bytes_max);
+    Ok((Destination::Kafka(Box::new(delivery)), Some(bell)))
 }
 
 /// A shard that has its journals open.
@@ -127,6 +155,7 @@ impl Life {
     async fn serve(
         self: Rc<Self>,
         opened: Vec<Opened>,
+        bell: Option<Bell>,
         orders: &mut Incoming<Order>,
         reports: Rc<Outgoing<Report>>,
     ) {
@@ -149,6 +178,9 @@ impl Life {
                 volumes::scrub(&journal, &settings, &last_scrub, &rest).await;
             });
         }
+        if let Some(bell) = bell {
+            spawn_local(deliver::hear(self.core.clone(), bell)).detach();
+        }
         spawn_local(self.clone().post_letters(reports.clone())).detach();
         spawn_local(self.clone().tick()).detach();
         if 0 < self.core.settings.log.commit_wait_us {
@@ -164,6 +196,9 @@ impl Life {
         let open_doors = doors.borrow_mut().take();
         if let Some(open_doors) = open_doors {
             open_doors.drain(self.core.settings.drain_grace).await;
+        }
+        if let Destination::Kafka(delivery) = &self.core.destination {
+            deliver::end(&self.core, delivery).await;
         }
         self.background.stop().await;
         for kept in &self.journals {
@@ -206,6 +241,11 @@ impl Life {
                 self.core.take_table(table);
             }
             Order::TopicsRefused { kinds, reason } => self.core.take_refusal(kinds, &reason),
+            Order::Cluster { fault } => {
+                if let Destination::Kafka(delivery) = &self.core.destination {
+                    delivery.take_fault(fault);
+                }
+            }
             Order::Snapshot { ticket } => {
                 let snapshot = Box::new(self.snapshot());
                 self.core.post(Report::Snapshot { ticket, snapshot });
@@ -300,7 +340,7 @@ impl Life {
         let mut interval = Interval::new(wait / 2);
         loop {
             interval.tick().await;
-            self.core.journal.end_wait();
+            self.core.destination.end_wait();
         }
     }
 
@@ -321,7 +361,9 @@ impl Life {
                 let now = self.core.clock.now();
                 kept.mirror.watch(now, limit::VOLUME_ANSWER_US_MAX);
             }
-            self.tell_fault(self.core.journal.fault().as_deref());
+            if let Destination::Journal(journal) = &self.core.destination {
+                self.tell_fault(journal.fault().as_deref());
+            }
             // Nobody may be left waiting for room that is there.
             self.core.room.wake_all();
         }

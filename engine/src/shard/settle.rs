@@ -15,22 +15,22 @@ use std::sync::Arc;
 /// A request whose answer waits for a commit.
 pub(super) struct Waiter {
     /// `None` when it was answered at receipt.
-    to: Option<To>,
-    encoding: Encoding,
-    guid: Guid,
-    received: Micros,
-    bytes: u32,
-    events: u32,
-    group: GroupIndex,
+    pub(super) to: Option<To>,
+    pub(super) encoding: Encoding,
+    pub(super) guid: Guid,
+    pub(super) received: Micros,
+    pub(super) bytes: u32,
+    pub(super) events: u32,
+    pub(super) group: GroupIndex,
     /// What the census keeps of it until it is settled.
-    entries: Entries,
+    pub(super) entries: Entries,
     /// Milliseconds since 1970 by the client's clock.
-    sent_ms: Option<i64>,
+    pub(super) sent_ms: Option<i64>,
     /// A refusal that only waits for its turn.
-    refusal: Option<Box<Refusal>>,
+    pub(super) refusal: Option<Box<Refusal>>,
 }
 
-struct Refusal {
+pub(super) struct Refusal {
     reason: Box<str>,
     events: Vec<EventFault>,
     kind: Kind,
@@ -49,7 +49,7 @@ impl Kind {
         match self {
             Self::Undecodable => Verdict::Undecodable(reason),
             Self::Refused => Verdict::Refused(reason, events),
-            Self::Failed => Verdict::Failed(reason),
+            Self::Failed => Verdict::Failed(reason, events),
         }
     }
 }
@@ -60,7 +60,7 @@ impl Core {
         work: &mut Work,
         arrival: &Arrival<'_>,
         to: To,
-        (ticket, now): (Ticket, Micros),
+        (ticket, safe, now): (Ticket, bool, Micros),
     ) {
         let bytes = arrival.message.len();
         let counters = &mut work.probe.counters;
@@ -82,7 +82,6 @@ impl Core {
         let source = work.batch.source(arrival.message);
         let guid = std::str::from_utf8(work.batch.guid.of(source)).unwrap_or_default();
         let encoding = arrival.encoding;
-        let safe = Some(ticket) <= self.journal.durable() || ticket == Ticket::NONE;
         let answered = self.settings.ack == Acknowledge::Received || (safe && is_free(&to));
         if answered {
             give(&to, encoding, guid, Verdict::Accepted, (now, false));
@@ -116,7 +115,8 @@ impl Core {
         );
     }
 
-    /// Answers a refusal: at once, or behind the answers that this connection still waits for.
+    /// Answers a refusal: at once, or behind the answers that this connection still waits for where those leave in
+    /// their order.
     pub(super) fn refuse(
         &self,
         work: &mut Work,
@@ -148,16 +148,17 @@ impl Core {
             }
             Stop::Wait(_) => unreachable!("a wait is not a refusal"),
         };
-        if is_free(&to) {
+        let in_line = self.destination.last_ticket();
+        let Some(in_line) = in_line.filter(|_| !is_free(&to)) else {
             let verdict = kind.verdict(reason, &events);
             return give(&to, encoding, guid, verdict, (now, false));
-        }
+        };
         if let To::Socket(outbox) = &to {
             outbox.expect_answer();
         }
         work.in_flight_bytes += arrival.message.len();
         work.ledger.push(
-            self.journal.last_ticket(),
+            in_line,
             Waiter {
                 to: Some(to),
                 encoding,
@@ -187,7 +188,7 @@ impl Core {
             let verdict = match (&waiter.refusal, failure) {
                 (Some(refusal), _) => refusal.kind.verdict(&refusal.reason, &refusal.events),
                 (None, None) => Verdict::Accepted,
-                (None, Some(reason)) => Verdict::Failed(reason),
+                (None, Some(reason)) => Verdict::Failed(reason, &[]),
             };
             let counters = &mut work.probe.counters;
             work.probe.census.settle(waiter.entries, failure.is_none());
@@ -199,11 +200,11 @@ impl Core {
                         .count_safe(waiter.group, events, waited, since_sent);
                 }
                 // It was counted when it came.
-                Verdict::Failed(_) if waiter.refusal.is_some() => {}
-                Verdict::Failed(_) if waiter.to.is_none() => {
+                Verdict::Failed(..) if waiter.refusal.is_some() => {}
+                Verdict::Failed(..) if waiter.to.is_none() => {
                     counters.events_lost_after_receipt += u64::from(waiter.events);
                 }
-                Verdict::Failed(_) => counters.batches_refused_log += 1,
+                Verdict::Failed(..) => counters.batches_refused_log += 1,
                 _ => {}
             }
             if let Some(to) = &waiter.to {
@@ -216,7 +217,7 @@ impl Core {
                 );
             }
         }
-        self.journal.take_commits(|commit| {
+        self.destination.take_commits(|commit| {
             let counters = &mut work.probe.counters;
             counters.commits += 1;
             counters.committed_bytes += commit.bytes;
@@ -239,7 +240,7 @@ impl Core {
             .topics()
             .iter()
             .map(|topic| (topic.id, topic.name.clone()));
-        self.journal.learn(names);
+        self.destination.learn(names);
         *self.table.borrow_mut() = table;
         self.topics.wake_all();
     }

@@ -64,7 +64,7 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
                 ticket,
                 snapshot: snapshot(shard.0, 10, 1),
             },
-            Order::TopicsRefused { .. } | Order::Returned(_) => continue,
+            Order::TopicsRefused { .. } | Order::Returned(_) | Order::Cluster { .. } => continue,
             Order::Drain => Report::Drained { shard },
         };
         let last = matches!(report, Report::Drained { .. });
