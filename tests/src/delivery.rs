@@ -113,9 +113,10 @@ fn send(
         };
         let request: usize = answer.guid().parse().expect("a guid comes back as sent");
         assert_eq!(all[request].fate, Fate::Unanswered, "answered twice");
-        all[request].fate = match answer.is_success() {
-            true => Fate::Acknowledged,
-            false => Fate::Failed(answer.reason),
+        all[request].fate = if answer.is_success() {
+            Fate::Acknowledged
+        } else {
+            Fate::Failed(answer.reason)
         };
         waiting -= 1;
         answered.fetch_add(1, Ordering::Relaxed);

@@ -66,7 +66,9 @@ pub fn default(name: &str) -> Option<String> {
     let mut conf = Conf::new();
     // Topics' properties are there to be read as soon as one of them is set; this is its default.
     conf.set("request.timeout.ms", "30000").ok()?;
-    conf.get(name)
+    let known = conf.get(name);
+    // librdkafka does not tell texts that have no default from what it does not know at all.
+    known.or_else(|| conf.set(name, "").is_ok().then(String::new))
 }
 
 /// The value that the operator gave a property, under any of its names.

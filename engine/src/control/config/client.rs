@@ -100,8 +100,9 @@ impl Properties {
     pub(super) fn explain(&self, wanted: &str) -> Option<String> {
         let wanted = wanted.to_lowercase().replace(['_', '-'], ".");
         let name = wanted.strip_prefix(KEY)?;
-        let default = properties::default(name)?;
         let given = self.0.iter().find(|given| *given.property.name == *name);
+        // What was given is known, though some of them have no default.
+        let default = properties::default(name).or(given.map(|_| String::new()))?;
         let now = given.map_or_else(
             || format!("{} (default)", shown(name, &default)),
             |given| format!("{} ({})", shown(name, &given.property.value), given.origin),
