@@ -4,6 +4,7 @@
 #   DIR        folder on the disk to measure; a fresh folder is made in it     (default: /var/tmp)
 #   RINGTAIL   the server's program                         (default: built here, in release mode)
 #   BENCH      the driver's program                         (default: built here, in release mode)
+#   DRIVE      the program that drives a journal alone (default: built here, in release mode)
 #   KEEP=1     leave the folder and the server's log behind
 
 set -euo pipefail
@@ -34,6 +35,58 @@ stage_open() {
     # Each connection is an open file, in the server too.
     ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
     describe "$@"
+}
+
+# Builds what drives a journal without a server; for the scenarios that measure the log alone.
+need_drive() {
+    if [[ -z ${DRIVE:-} ]]; then
+        (cd "$root" && cargo build --release --quiet -p ringtail --example drive_log)
+        DRIVE=${CARGO_TARGET_DIR:-$root/target}/release/examples/drive_log
+    fi
+    [[ -x $DRIVE ]] || die "no program at $DRIVE"
+}
+
+# drive NAME [OPTIONS...]: measures the log alone, on core 0; leaves the figures in $scratch/NAME.out.
+drive() {
+    local name=$1
+    shift
+    rm -rf -- "${scratch:?}/journal"
+    taskset -c 0 "$DRIVE" --dir "$scratch/journal" "$@" >"$scratch/$name.out" &
+    load=$!
+    local code=0
+    wait "$load" || code=$?
+    load=''
+    rm -rf -- "${scratch:?}/journal"
+    [[ $code == 0 ]] || die "the journal's driver ended with $code"
+}
+
+# figure NAME FILE: a figure that `drive` has left.
+figure() {
+    awk -v name="$1" '$1 == name { print $2 }' "$2"
+}
+
+# ratio A B
+ratio() {
+    awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", b == 0 ? 0 : a / b }'
+}
+
+# median: of the numbers on standard input, one a line.
+median() {
+    sort -g | awk '{ all[NR] = $1 } END { print NR % 2 ? all[(NR + 1) / 2] : (all[NR / 2] + all[NR / 2 + 1]) / 2 }'
+}
+
+# Prints all processor time so far: what others' machines took of it, what was idle, all.
+processor_time() {
+    awk '/^cpu / { print $9, $5 + $6, $2 + $3 + $4 + $5 + $6 + $7 + $8 + $9 }' /proc/stat
+}
+
+# stolen_since MARK: what was stolen and what was idle since `processor_time` was printed.
+stolen_since() {
+    processor_time | awk -v mark="$1" '{
+        split(mark, was, " ")
+        all = $3 - was[3]
+        printf "stolen   %.1f %% of all processors, idle %.1f %%\n", 100 * ($1 - was[1]) / all, 100 * ($2 - was[2]) / all
+    }'
 }
 
 stage_close() {

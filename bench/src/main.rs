@@ -15,6 +15,7 @@
 //! | `report`    | results as one page with plots                                    |
 //! | `null`      | a server that answers and forgets: the floor                      |
 //! | `scenario`  | a question in a file: servers, loads, how to read the answer      |
+//! | `churn`     | connections that come and go                                      |
 //! | `idle`      | many connections that do nothing                                  |
 //! | `host`      | what this machine is, and limits and clocks of this process       |
 //!
@@ -22,6 +23,7 @@
 //! that speaks the protocol.
 
 mod check;
+mod churn;
 mod compare;
 mod host;
 mod idle;
@@ -71,6 +73,8 @@ enum Command {
     Scenario(scenario::Arguments),
     /// Serve the protocol and forget everything: the floor of what a server can cost.
     Null(null::Arguments),
+    /// Open and close connections, as many as go.
+    Churn(churn::Arguments),
     /// Open many connections, hold them, and see that all of them live.
     Idle(idle::Arguments),
 }
@@ -114,6 +118,7 @@ fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Scenario(arguments) => scenario::run(&arguments),
         Command::Null(arguments) => null::run(&arguments),
+        Command::Churn(arguments) => churn::run(&arguments),
         Command::Idle(arguments) => idle::run(&arguments),
     };
     let verdict = outcome.unwrap_or_else(|error| {

@@ -6,8 +6,8 @@
 use clap::Parser;
 use ringtail::frame::Encoding;
 use ringtail::frame::websocket::write_message;
-use ringtail::limit::MESSAGE_BYTES_MAX;
-use ringtail::net::{Call, Doors, Intake, Note, Outbox, Outcome, Settings, Wait};
+use ringtail::limit::{self, MESSAGE_BYTES_MAX};
+use ringtail::net::{Call, Doors, Intake, Note, Outbox, Outcome, Settings, Unwelcome, Wait};
 use ringtail::rt::Error;
 use ringtail::rt::executor::{Plan, block_on};
 use ringtail::rt::stream::{any_address, probe};
@@ -31,6 +31,12 @@ struct Arguments {
 struct Echo;
 
 impl Intake for Echo {
+    type Place = ();
+
+    async fn admit(&self, _: &Rc<Outbox>) -> Result<(), Unwelcome> {
+        Ok(())
+    }
+
     fn offer_message(
         &self,
         outbox: &Rc<Outbox>,
@@ -66,13 +72,21 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
         conn_group_header: None,
         conn_group_default: "--default--".into(),
         check_origin: false,
+        websocket_deflate: false,
         cors: None,
         message_bytes_max: arguments.max_message_bytes.min(MESSAGE_BYTES_MAX),
+        grpc_message_bytes_max: arguments.max_message_bytes.min(MESSAGE_BYTES_MAX),
+        ping_interval: limit::PING_INTERVAL,
+        pong_wait: limit::PONG_WAIT,
+        write_wait: limit::WRITE_WAIT,
+        proof_wait: limit::PROOF_WAIT,
+        head_wait: limit::HTTP_HEAD_WAIT,
+        message_wait: limit::HTTP_BODY_WAIT,
     };
     let doors = Doors::open(settings, Echo, address)?;
     println!("echoing on ws://{}/api/v1/events", doors.local_address()?);
     signals.next().await?;
-    doors.drain(Duration::from_secs(5)).await;
+    doors.drain(Duration::ZERO, Duration::from_secs(5)).await;
     Ok(())
 }
 

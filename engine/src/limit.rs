@@ -28,6 +28,12 @@ pub const CLIENT_TOPICS_DEFAULT: usize = 10_000;
 /// Topics one store can hold, whoever made them.
 /// The opening frame of a segment names them all, so they must fit one frame.
 pub const TOPICS_MAX: usize = 50_000;
+/// Deleted topics that a journal remembers because segments may hold something of them.
+pub const TOMBSTONES_MAX: usize = 20_000;
+/// Rows of the topic table of one run of the program: those of deleted topics are not used again.
+pub const TOPIC_ROWS_MAX: usize = 4 * TOPICS_MAX;
+/// Rules by pattern (`log.topics`).
+pub const TOPIC_RULES_MAX: usize = 256;
 
 // ---- the log ----
 
@@ -50,6 +56,35 @@ pub const REPAIRS_MAX: usize = 1024;
 /// recovery has walked; a volume that is further behind is left to a rebuild.
 pub const SEGMENTS_BEHIND_MAX: usize = 4;
 
+/// Segment files that recovery looks at at once.
+pub const FILES_AT_ONCE: usize = 64;
+
+// ---- reading the log back, for each journal ----
+
+/// Newest frames in memory, for readers that keep up (`log.tail_bytes`).
+pub const TAIL_BYTES_DEFAULT: u64 = 16 << 20;
+pub const TAIL_BYTES_MAX: u64 = 4 << 30;
+/// What all readers together have on its way from the disk. More of it would not be faster on most disks, and
+/// commits would wait behind it.
+pub const READ_BYTES_AT_ONCE: usize = 512 << 10;
+/// One direct read, unless a single record batch takes more.
+pub const READ_BYTES_MAX: u64 = 128 << 10;
+/// What lies between two batches of a topic is read with them when it takes no more.
+pub const READ_GAP_BYTES: u64 = 32 << 10;
+/// What is read for one reader before it is handed out; for one that goes on where it ended before, also if
+/// that is more than it asked for.
+pub const READ_AHEAD_BYTES: u64 = 512 << 10;
+/// Stretches that were read ahead and not asked for yet.
+pub const AHEAD_BYTES_KEPT: usize = 8 << 20;
+/// Indexes of sealed segments, and what was found in them for single topics.
+pub const INDEX_BYTES_KEPT: usize = 8 << 20;
+/// Where topics begin in segments.
+pub const START_BYTES_KEPT: usize = 1 << 20;
+/// Readers whose last place is remembered, to know one that goes on.
+pub const READERS_KNOWN: usize = 256;
+/// Record batches that one look into an index gives.
+pub const PLACES_AT_ONCE: usize = 256;
+
 // ---- a connection ----
 
 /// One receive buffer; a shard lends them to connections that have bytes to read.
@@ -63,6 +98,8 @@ pub const BUFFER_BYTES_MAX: usize = MESSAGE_BYTES_MAX + FRAME_HEADER_BYTES_MAX;
 pub const PARKED_BYTES_MAX: usize = 32 << 10;
 /// Answers that may wait for one client to read them before its requests are no longer read.
 pub const OUTBOX_BYTES_MAX: usize = 256 << 10;
+/// Inflated bytes of WebSocket messages that wait to be taken, for each shard; beyond it they are inflated again.
+pub const INFLATED_BYTES_MAX: usize = 32 << 20;
 /// Payload of a WebSocket control frame (RFC 6455, 5.5).
 pub const CONTROL_FRAME_BYTES_MAX: usize = 125;
 /// Head of an HTTP request.
@@ -75,6 +112,17 @@ pub const HTTP_HEAD_WAIT: Duration = Duration::from_secs(30);
 pub const HTTP_BODY_WAIT: Duration = Duration::from_secs(30);
 /// A client that takes nothing for this long is gone (Raccoon's `WRITE_WAIT_INTERVAL_MS`).
 pub const WRITE_WAIT: Duration = Duration::from_secs(5);
+/// Between two pings of a WebSocket, and how long its last pong may be ago.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+pub const PONG_WAIT: Duration = Duration::from_secs(60);
+/// What a ping of ours says.
+pub const PING_PAYLOAD: &[u8] = b"--ping--";
+/// How long the holder of a name has to show that it lives when another connection wants the name.
+pub const PROOF_WAIT: Duration = Duration::from_secs(2);
+/// Between two looks at what is due, at least.
+pub const PULSE: Duration = Duration::from_millis(5);
+/// Connections whose deadlines one shard can keep.
+pub const LINES_MAX: usize = 1 << 24;
 /// How long a closed connection may take to read its last bytes.
 pub const LINGER: Duration = Duration::from_secs(1);
 /// Before the next try to accept when there were no descriptors.
@@ -88,6 +136,10 @@ pub const PAUSED_BUFFERS_MAX: u32 = 64;
 pub const BODIES_BYTES_MAX: usize = 128 << 20;
 /// Calls of one gRPC connection that may be open at once.
 pub const GRPC_STREAMS_MAX: u32 = 128;
+/// Requests of one gRPC stream that may wait for their answers.
+pub const GRPC_STREAM_CALLS_MAX: usize = 64;
+/// Largest gRPC message, by default (`server.grpc.max_message_bytes`): the same as Go's.
+pub const GRPC_MESSAGE_BYTES_DEFAULT: usize = 4 << 20;
 /// What one gRPC connection may send before it is read.
 pub const GRPC_WINDOW_BYTES: u32 = 1 << 20;
 /// How long a browser may remember the answer to a CORS preflight, in seconds.
@@ -112,7 +164,17 @@ pub const HEALTH_LOOK: Duration = Duration::from_millis(500);
 pub const IN_FLIGHT_BYTES_DEFAULT: usize = 64 << 20;
 /// Letters in the mailbox between the control core and a shard, each way.
 pub const MAILBOX_DEPTH: usize = 1024;
+/// Letters in the mailboxes to one shard from all others together, and in a single one of them.
+pub const PEER_LETTERS_OF_SHARD: usize = 16_384;
+pub const PEER_LETTERS_MIN: usize = 16;
+pub const PEER_LETTERS_MAX: usize = 1024;
 pub const SHARDS_MAX: usize = 1024;
+/// Durable requests that a shard knows again by their guids (`dedupe.batches_max`): some 100 bytes each.
+pub const DEDUPE_BATCHES_DEFAULT: u64 = 100_000;
+pub const DEDUPE_BATCHES_MAX: u64 = 64_000_000;
+/// How long they are known, at most (`dedupe.window_ms`), and when only a connection's own are.
+pub const DEDUPE_WINDOW_MS_MAX: u64 = 86_400_000;
+pub const DEDUPE_IN_CONNECTION_WINDOW_MS: u64 = 3_600_000;
 
 // ---- what an operator may set, beside the bounds above ----
 
@@ -129,13 +191,28 @@ pub const COMMIT_WAIT_US_MAX: u32 = 1_000_000;
 /// Segments that retention leaves to each shard at least: the open one, the one before it, and
 /// room to prepare the next.
 pub const RETENTION_SEGMENTS_MIN: u64 = 4;
+/// When a segment is rewritten without what is dead in it (`log.repack_below`), in percent alive.
+pub const REPACK_BELOW_DEFAULT: u64 = 30;
+pub const REPACK_BELOW_MAX: u64 = 90;
+/// Bytes in a second of that work (`log.repack_rate`).
+pub const REPACK_RATE_MIN: u64 = 1 << 20;
+pub const REPACK_RATE_DEFAULT: u64 = 32 << 20;
+pub const REPACK_RATE_MAX: u64 = 16 << 30;
 pub const MESSAGE_BYTES_MIN: usize = 1 << 10;
 pub const IN_FLIGHT_BYTES_MIN: usize = 4 * (MESSAGE_BYTES_MAX + 1);
 pub const IN_FLIGHT_BYTES_MAX: usize = 16 << 30;
+/// WebSockets of the whole server (`server.websocket.max_conn`).
+pub const CONNECTIONS_DEFAULT: u64 = 30_000;
+pub const CONNECTIONS_MAX: u64 = 10_000_000;
+/// Longest wait for a client that an operator may set.
+pub const WAIT_MS_MAX: u64 = 86_400_000;
 /// Places that may hold a copy of the store.
 pub const VOLUMES_MAX: usize = 16;
 pub const DRAIN_GRACE_MS_DEFAULT: u64 = 5_000;
 pub const DRAIN_GRACE_MS_MAX: u64 = 600_000;
+/// Over how long the farewells to WebSockets are spread, and how often some are sent.
+pub const DRAIN_WINDOW: Duration = Duration::from_secs(1);
+pub const DRAIN_STEP: Duration = Duration::from_millis(10);
 
 // ---- the control core ----
 
@@ -160,6 +237,8 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Records in one answer of the admin port.
 pub const ADMIN_RECORDS_DEFAULT: u32 = 100;
 pub const ADMIN_RECORDS_MAX: u32 = 10_000;
+/// Body of one request to the admin port.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 << 10;
 
 /// A volume that is out of service is tried again after so long, and after up to so many times that.
 pub const VOLUME_RETRY_MS: u64 = 5_000;
@@ -189,12 +268,19 @@ const _: () = {
     assert!(HTTP_HEAD_BYTES_MAX <= HTTP_BUFFER_BYTES && HTTP_BUFFER_BYTES <= RECEIVE_BUFFER_BYTES);
     // Spans into a message are 32 bits wide.
     assert!(MESSAGE_BYTES_MAX <= u32::MAX as usize);
+    assert!(GRPC_MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
     assert!(MESSAGE_BYTES_MAX * 8 <= BODIES_BYTES_MAX);
     assert!(EVENT_BYTES_MAX < RECORD_BATCH_BYTES_MAX);
     assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_DEFAULT / 4);
     assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_MIN / 4);
+    // A segment's opening frame: checkpoint and definition of each topic, and the tombstones.
+    assert!(
+        TOPICS_MAX * (TOPIC_NAME_BYTES_MAX + 58) + TOMBSTONES_MAX * 24 + 4096 <= FRAME_BYTES_MAX
+    );
     assert!(TOPICS_AT_ONCE_MAX * (TOPIC_NAME_BYTES_MAX + 64) <= FRAME_BYTES_MAX / 2);
     assert!(FRAME_CLOSE_BYTES_MIN.is_multiple_of(BLOCK_BYTES as usize));
+    assert!(READ_BYTES_MAX.is_multiple_of(BLOCK_BYTES) && READ_BYTES_MAX <= READ_AHEAD_BYTES);
+    assert!(READ_BYTES_MAX as usize <= READ_BYTES_AT_ONCE);
 };
 
 /// As much of `text` as fits `bytes_max`, cut between characters.

@@ -7,8 +7,9 @@ use prost::Message as _;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "raystack/raccoon/v1beta1/raccoon.proto",
+    "ringtail/v1/stream.proto",
     "grpc/health/v1/health.proto",
     "grpc/reflection/v1/reflection.proto",
     "grpc/reflection/v1alpha/reflection.proto",

@@ -21,8 +21,9 @@ OK, BAD_REQUEST, INTERNAL_ERROR = 1, 2, 3
 
 
 def websocket(port, name, **options):
-    """A connection of the `websockets` library, under an id of its own."""
+    """A connection of the `websockets` library, under an id of its own; plain unless compression is asked for."""
     headers = {"X-User-ID": name}
+    options.setdefault("compression", None)
     url = f"ws://127.0.0.1:{port}/api/v1/events"
     return connect(url, additional_headers=headers, open_timeout=PATIENCE, **options)
 

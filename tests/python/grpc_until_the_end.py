@@ -1,4 +1,4 @@
-"""Calls over gRPC until the server ends: what was acknowledged, and what a watcher saw.
+"""Calls and a stream over gRPC until the server ends: what was acknowledged, and what a watcher saw.
 
     grpc_until_the_end.py PORT FOLDER
 
@@ -7,6 +7,7 @@ line of FOLDER/acked. Ends well when every channel was turned away in order.
 """
 
 import pathlib
+import queue
 import sys
 import threading
 
@@ -16,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 CHANNELS = 6
 PATIENCE = 60
 port, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-acked, answered, troubles = [], threading.Barrier(CHANNELS + 1), []
+acked, answered, troubles = [], threading.Barrier(CHANNELS + 2), []
 
 
 def field(number, payload):
@@ -52,6 +53,31 @@ def call(number):
             count += 1
 
 
+def stream():
+    """One call with many batches, each sent when the one before was answered."""
+    with channel() as own:
+        send = own.stream_stream("/ringtail.v1.EventStream/SendEvents")
+        turns, count = queue.SimpleQueue(), 0
+        answers = send(iter(turns.get, None), metadata=(("x-user-id", "stream"),))
+        try:
+            while True:
+                payload = b"stream-%d" % count
+                turns.put(field(3, field(1, payload) + field(2, b"until-the-end")))
+                answer = next(answers)
+                if answer[:4] != b"\x08\x01\x10\x01":
+                    troubles.append(answer)
+                    return
+                acked.append(payload.decode())
+                if count == 0:
+                    answered.wait(PATIENCE)
+                count += 1
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                troubles.append(error)
+        finally:
+            turns.put(None)
+
+
 def watch():
     status = health_pb2.HealthCheckResponse
     with channel() as own:
@@ -69,6 +95,7 @@ def watch():
 
 
 threads = [threading.Thread(target=call, args=[number]) for number in range(CHANNELS)]
+threads.append(threading.Thread(target=stream))
 threads.append(threading.Thread(target=watch))
 for thread in threads:
     thread.start()

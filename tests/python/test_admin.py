@@ -14,7 +14,7 @@ def test_topics_tell_first_and_next_offset(port, kind, topic, promise, admin):
         promise(kind, b"%d" % number)
     row = admin.topics()[topic]
     (partition,) = row["partitions"]
-    assert partition == {"partition": 0, "first": 0, "next": 3}
+    assert partition == {"partition": 0, "first": 0, "next": 3, "dead_bytes": 0}
 
 
 def test_records_are_read_by_offset_and_limit(port, kind, topic, promise, admin):

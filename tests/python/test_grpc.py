@@ -1,6 +1,7 @@
 """gRPC by `grpcio`: the call, its refusals, deadlines, compression, sizes; health and reflection."""
 
 import os
+import queue
 import random
 import socket
 import struct
@@ -15,13 +16,15 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase)
 
-from clients import (BAD_REQUEST, ERROR, MESSAGE_BYTES_MAX, OK, PATIENCE, SUCCESS, check_protobuf,
-                     protobuf_request)
+from clients import (BAD_REQUEST, ERROR, OK, PATIENCE, SUCCESS, check_protobuf, protobuf_request)
 
 ANY_BYTES = bytes(range(256))
 ME = (("x-user-id", "grpcio"),)
 SERVICE = "raystack.raccoon.v1beta1.EventService"
 SEND_EVENT = f"/{SERVICE}/SendEvent"
+STREAM = "ringtail.v1.EventStream"
+# Go's limit, which Raccoon's clients know.
+MESSAGE_BYTES_MAX = 4 << 20
 
 
 def request(proto, guid, *events):
@@ -97,9 +100,13 @@ def test_compressed_requests_are_taken(events, proto, kind, topic, promise, admi
 
 
 def test_the_largest_message_is_taken(events, proto, kind, topic, promise, admin):
-    sizes = [400_000, 600_000]
-    answer = events.SendEvent(request(proto, "large", *((kind, bytes(size)) for size in sizes)),
-                              metadata=ME, timeout=PATIENCE)
+    sizes = [900_000] * 4
+    rest = MESSAGE_BYTES_MAX - request(proto, "large", *((kind, bytes(size)) for size in sizes)).ByteSize()
+    # Its type, two tags and three lengths of up to four bytes take room too.
+    sizes.append(rest - len(kind) - 12)
+    whole = request(proto, "large", *((kind, bytes(size)) for size in sizes))
+    assert MESSAGE_BYTES_MAX - 8 <= whole.ByteSize() <= MESSAGE_BYTES_MAX
+    answer = events.SendEvent(whole, metadata=ME, timeout=PATIENCE)
     assert answer.code == OK
     promise(kind, *(bytes(size) for size in sizes))
     assert [len(value) for value in admin.values(topic)] == sizes
@@ -111,6 +118,75 @@ def test_a_message_over_the_limit_exhausts_the_resource(channel, compression):
                             compression=compression)
     assert code == grpc.StatusCode.RESOURCE_EXHAUSTED, details
     assert "larger than max" in details
+
+
+# ---- the stream ----
+
+
+def stream(channel, requests, metadata=ME, **named):
+    """The answers to a stream of bytes."""
+    call = channel.stream_stream(f"/{STREAM}/SendEvents", request_serializer=bytes,
+                                 response_deserializer=bytes)
+    return call(iter(requests), metadata=metadata, timeout=PATIENCE, **named)
+
+
+def test_a_stream_answers_each_batch_in_its_turn(channel, proto, kind, topic, promise, admin):
+    payloads = [str(number).encode() for number in range(500)]
+    sent = [protobuf_request(proto, f"g-{number}", [(kind, payload)])
+            for number, payload in enumerate(payloads)]
+    answers = list(stream(channel, sent))
+    assert len(answers) == len(sent)
+    for number, answer in enumerate(answers):
+        check_protobuf(proto, answer, SUCCESS, OK, f"g-{number}")
+    promise(kind, *payloads)
+    assert admin.values(topic) == payloads
+
+
+def test_a_stream_answers_before_it_ends(channel, proto, kind, promise):
+    requests = queue.SimpleQueue()
+    answers = stream(channel, iter(requests.get, None))
+    for number in range(5):
+        requests.put(protobuf_request(proto, f"{number}", [(kind, b"x")]))
+        check_protobuf(proto, next(answers), SUCCESS, OK, f"{number}")
+        promise(kind, b"x")
+    requests.put(None)
+    assert list(answers) == []
+
+
+def test_what_a_stream_refuses_does_not_end_it(channel, proto, kind, promise):
+    sent = [b"\x0a\x03cut\xff", protobuf_request(proto, "bad", [("no topic / at all", b"x")]),
+            protobuf_request(proto, "good", [(kind, b"x")])]
+    answers = list(stream(channel, sent))
+    check_protobuf(proto, answers[0], ERROR, BAD_REQUEST, "cut", "cannot deserialize request: …")
+    check_protobuf(proto, answers[1], ERROR, BAD_REQUEST, "bad", "event 0: …", events=[0])
+    check_protobuf(proto, answers[2], SUCCESS, OK, "good")
+    promise(kind, b"x")
+
+
+def test_an_empty_stream_ends_well(channel):
+    assert list(stream(channel, [])) == []
+
+
+def test_a_stream_without_an_id_fails(channel):
+    with pytest.raises(grpc.RpcError) as raised:
+        list(stream(channel, [b""], metadata=()))
+    assert raised.value.code() == grpc.StatusCode.UNKNOWN
+    assert raised.value.details() == "connection id header missing"
+
+
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+def test_a_stream_answers_what_came_before_a_message_over_the_limit(
+        channel, proto, kind, promise, compression):
+    good = protobuf_request(proto, "good", [(kind, b"x")])
+    answers = stream(channel, [good, bytes(MESSAGE_BYTES_MAX + 1)], compression=compression)
+    check_protobuf(proto, next(answers), SUCCESS, OK, "good")
+    with pytest.raises(grpc.RpcError) as raised:
+        next(answers)
+    assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    promise(kind, b"x")
+
+
+# ---- by hand ----
 
 
 class ByHand:
@@ -242,13 +318,14 @@ def test_a_watch_says_the_state_at_once(channel):
 def test_reflection_tells_the_contract(channel, proto):
     database = ProtoReflectionDescriptorDatabase(channel)
     assert set(database.get_services()) == {
-        SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+        SERVICE, STREAM, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection"}
     pool = DescriptorPool(database)
     told = pool.FindMessageTypeByName("raystack.raccoon.v1beta1.SendEventRequest")
     ours = proto.SendEventRequest.DESCRIPTOR
     assert [(f.name, f.number) for f in told.fields] == [(f.name, f.number) for f in ours.fields]
     assert pool.FindServiceByName(SERVICE).methods[0].name == "SendEvent"
+    assert pool.FindServiceByName(STREAM).methods[0].name == "SendEvents"
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])

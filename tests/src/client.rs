@@ -44,6 +44,8 @@ impl Answer {
 #[derive(Debug)]
 pub enum Heard {
     Answer(Answer),
+    /// A message in protobuf, which only refusals of connections are here.
+    Binary(Vec<u8>),
     /// A close frame with its code, if it had one.
     Closed(Option<u16>),
     /// The connection ended without a close frame.
@@ -94,6 +96,9 @@ impl Client {
                 let answer = serde_json::from_str(&text);
                 Heard::Answer(answer.unwrap_or_else(|error| panic!("{error}: {text}")))
             }
+            Ok(Message::Binary(bytes)) => Heard::Binary(bytes.to_vec()),
+            // The library answers it.
+            Ok(Message::Ping(_)) => self.hear(),
             Ok(Message::Close(frame)) => {
                 Heard::Closed(frame.map(|CloseFrame { code, .. }| code.into()))
             }

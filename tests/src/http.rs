@@ -104,6 +104,10 @@ impl Http {
 
     fn body(&mut self, response: &Response) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
+        // What follows a 101 is no longer HTTP.
+        if matches!(response.status, 101 | 204) {
+            return Ok(body);
+        }
         if response.header("transfer-encoding") == Some("chunked") {
             loop {
                 let line = self.line()?;

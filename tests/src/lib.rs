@@ -13,6 +13,7 @@
 //! | `server`  | `ringtail serve` on free ports: started, killed, drained         |
 //! | `http`    | requests over a plain socket                                     |
 //! | `client`  | a WebSocket client that numbers what it sends                    |
+//! | `hostile` | bytes that are nearly right, connections that end badly          |
 //! | `kafka`   | real Apache Kafka: one broker or several, killed, paused, read back |
 //! | `delivery` | load, and the account of it against what Kafka has             |
 //! | `journal` | `ringtail log cat`, `verify`, `topics`                           |
@@ -23,8 +24,10 @@
 
 pub mod account;
 pub mod client;
+pub mod decay;
 pub mod delivery;
 pub mod device;
+pub mod hostile;
 pub mod http;
 pub mod journal;
 pub mod kafka;

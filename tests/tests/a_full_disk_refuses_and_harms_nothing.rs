@@ -97,6 +97,7 @@ fn refusals_keep_the_order_of_requests() {
             }
             Heard::Closed(code) => panic!("closed with {code:?}"),
             Heard::Gone(why) => panic!("the connection ended: {why}"),
+            Heard::Binary(_) => panic!("the connection was not let in"),
         }
         heard += 1;
     }

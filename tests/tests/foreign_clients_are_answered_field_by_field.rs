@@ -35,6 +35,7 @@ fn python_and_curl_agree_with_the_log() {
     let server = Setup::new(&scratch)
         .set("SERVER_GRPC_PORT", grpc)
         .set("SERVER_WEBSOCKET_CONN_GROUP_HEADER", "X-Group")
+        .set("RINGTAIL_WEBSOCKET_DEFLATE", true)
         .set("METRIC_STATSD_ENABLED", true)
         .set("METRIC_STATSD_ADDRESS", format!(":{statsd}"))
         .set("METRIC_STATSD_FLUSH_PERIOD_MS", 200)

@@ -41,6 +41,7 @@ fn load(port: u16, number: usize, warm: &mpsc::Sender<usize>) -> Seen {
                 answered += 1;
             }
             Heard::Closed(closed) => return Seen { answered, closed },
+            Heard::Binary(_) => panic!("connection {number} was not let in"),
             Heard::Gone(why) => panic!("connection {number} ended without a close frame: {why}"),
         }
         if answered == WARM_ANSWERS {

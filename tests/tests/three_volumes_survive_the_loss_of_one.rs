@@ -4,19 +4,17 @@
 
 use ringtail_tests::account::Account;
 use ringtail_tests::client::{draw, seed};
+use ringtail_tests::decay::{flip, segments};
 use ringtail_tests::journal;
 use ringtail_tests::scratch::Scratch;
 use ringtail_tests::server::{Server, Setup};
 use ringtail_tests::wait;
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const ROUNDS: usize = 5;
 const LOAD_MS_MAX: u64 = 100;
-/// Places in each log file where a bit is turned over.
-const FLIPS: u64 = 20;
 const REBUILD_SECONDS: u32 = 120;
 
 /// What happens to a volume while nobody uses it.
@@ -46,40 +44,6 @@ fn copy_all(from: &Path, to: &Path) {
         } else {
             fs::copy(&source, &target).expect("the disk has room");
         }
-    }
-}
-
-/// Every log file of a volume.
-fn segments(volume: &Path) -> Vec<PathBuf> {
-    let folders = fs::read_dir(volume).expect("the volume is there").flatten();
-    let folders = folders
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir());
-    let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    let files = files.map(|entry| entry.path());
-    files
-        .filter(|path| path.extension().is_some_and(|kind| kind == "seg"))
-        .collect()
-}
-
-fn flip(file: &Path, random: &mut u64) {
-    let file = fs::File::options().read(true).write(true).open(file);
-    let file = file.expect("a log file can be opened");
-    let bytes = file.metadata().expect("it has a length").len();
-    for _ in 0..FLIPS {
-        let place = draw(random);
-        // Half of them where something is likely to be.
-        let at = if place & 1 == 0 {
-            bytes
-        } else {
-            bytes.min(1 << 20)
-        };
-        let at = (place >> 8) % at;
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, at)
-            .expect("it is long enough");
-        byte[0] ^= 1 << ((place >> 4) & 7);
-        file.write_all_at(&byte, at).expect("it can be written");
     }
 }
 

@@ -14,7 +14,7 @@ use ringtail::frame::websocket::{Decoder, Item, write_masked, write_message_with
 use ringtail::limit::MESSAGE_BYTES_DEFAULT;
 use ringtail::log::format::StoreId;
 use ringtail::log::format::origin::{Door, OriginRow};
-use ringtail::log::journal::{Committer, Journal, Request, RoutedEvent, Settings, Step};
+use ringtail::log::journal::{Committer, Journal, Keeping, Request, RoutedEvent, Settings, Step};
 use ringtail::log::recover::{Identity, recover};
 use ringtail::log::{Flush, Origin};
 use ringtail::route::{Pattern, Table, Topic};
@@ -96,6 +96,8 @@ impl Path {
             segment_bytes: SEGMENT_BYTES,
             prepared: 1,
             retention_bytes: None,
+            keeping: Keeping::default(),
+            tail_bytes: 0,
             origin: Origin::Full,
             commit_wait_us: 0,
             frame_bytes: 512 << 10,

@@ -24,9 +24,11 @@ use crate::rt::mailbox::mailbox;
 use crate::rt::stream::{self, Listener, any_address};
 use crate::rt::wake::Signals;
 use crate::rt::{self, host};
+use crate::shard::claims::NameKeys;
 use crate::shard::mail::Order;
+use crate::shard::peers::{self, Ends};
 use crate::shard::volumes::Volumes;
-use crate::shard::{self, Start};
+use crate::shard::{self, Neighbour, Start};
 use crate::unit::{JournalId, ShardId};
 use catalogue::Keeper;
 use futures_util::future::{self, Either};
@@ -151,8 +153,12 @@ async fn run(
     let _sending = statsd.clone().map(|sender| spawn_local(sender.run()));
     let _topics = house.topics.start(&fleet);
     let mut shards = Vec::new();
-    for (index, cpu) in (0..).map(ShardId).zip(&plan.shards) {
-        shards.push(start_shard(settings, &house, &fleet, index, *cpu).await?);
+    let name_keys = NameKeys::default();
+    let ends = peers::between(plan.shards.len());
+    let ways = ways(settings, &plan).into_iter().zip(ends);
+    for ((index, cpu), (neighbours, ends)) in (0..).map(ShardId).zip(&plan.shards).zip(ways) {
+        let peers = (ends, name_keys.clone(), neighbours);
+        shards.push(start_shard(settings, &house, &fleet, (index, *cpu), peers).await?);
     }
     if let Topics::Kept(keeper) = &house.topics {
         keeper.background.start(|rest| {
@@ -168,6 +174,9 @@ async fn run(
     let started = shutdown::unless_signalled(&mut signals, open_doors(&fleet)).await;
     let cause = match started {
         Some(Ok(())) => {
+            if let Topics::Kept(keeper) = &house.topics {
+                keeper.bury_earlier(&fleet).await;
+            }
             tell_shards(settings, &plan, &fleet);
             house.tell_kafka(settings);
             shutdown::cause(&mut signals, &fleet).await
@@ -176,7 +185,8 @@ async fn run(
         None => Cause::Signal,
     };
     let kafka = settings.shard.kafka.as_ref();
-    let grace = settings.shard.drain_grace + kafka.map_or(Duration::ZERO, |kafka| kafka.flush_wait);
+    let flush_wait = kafka.map_or(Duration::ZERO, |kafka| kafka.flush_wait);
+    let grace = settings.shard.drain_window + settings.shard.drain_grace + flush_wait;
     // The shards are asked for their last numbers before they are told to drain, and not waited for.
     let last_numbers = pin!(async {
         if let Some(sender) = &statsd {
@@ -196,6 +206,16 @@ async fn run(
         Cause::Failure(failure) => exit.because(failure),
         Cause::Signal => exit,
     })
+}
+
+/// For each shard the ways to the others, if they have anything to say to each other.
+fn ways(settings: &Settings, plan: &Plan) -> Vec<Vec<Neighbour>> {
+    let dedupe = settings.shard.dedupe.as_ref();
+    if dedupe.is_some_and(|dedupe| dedupe.across_connections) {
+        shard::neighbourhood(plan.shards.len())
+    } else {
+        plan.shards.iter().map(|_| Vec::new()).collect()
+    }
 }
 
 /// Every shard has recovered, then every shard serves.
@@ -310,14 +330,16 @@ async fn start_shard(
     settings: &Settings,
     house: &House,
     fleet: &Rc<Fleet>,
-    shard: ShardId,
-    cpu: usize,
+    (shard, cpu): (ShardId, usize),
+    (peers, name_keys, neighbours): (Ends, NameKeys, Vec<Neighbour>),
 ) -> Result<Handle<()>, Error> {
     let (give, orders) = mailbox(limit::MAILBOX_DEPTH);
     let (reports, hear) = mailbox(limit::MAILBOX_DEPTH);
     let journals = house.store.as_ref().map_or(0, |store| store.journals);
     let start = Start {
         shard,
+        shards: fleet.len() as u32,
+        neighbours,
         cpu: Some(cpu),
         settings: settings.shard.clone(),
         store: house.store.as_ref().map_or(StoreId(0), |store| store.store),
@@ -328,6 +350,8 @@ async fn start_shard(
         table: fleet.table(),
         orders,
         reports,
+        peers,
+        name_keys,
     };
     let plan = executor::Plan::shard(shard.0, Some(cpu));
     let handle = executor::start(plan, move || async move {

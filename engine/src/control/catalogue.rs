@@ -5,7 +5,7 @@
 //! Cancel:  a dropped `serve` may leave topics that are durable and not yet told; the next start
 //!          finds them.
 
-use super::fleet::Fleet;
+use super::fleet::{Deletion, Fleet, NotDeleted};
 use super::topics;
 use crate::limit;
 use crate::log::catalogue::{self, Catalogue, CatalogueError, Driver, identity};
@@ -23,6 +23,7 @@ use crate::shard::background::Background;
 use crate::shard::clock::{Clock, MachineClock};
 use crate::shard::mail::Order;
 use crate::shard::volumes::{self, Disk, LastScrub, Volumes};
+use crate::unit::TopicId;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -94,6 +95,7 @@ impl Keeper {
         let (catalogue, driver, named) = opened;
         let topics = named.into_iter().map(|(id, name)| Topic { id, name });
         let mut table = Table::new(route.pattern.clone(), topics);
+        table.buried = catalogue.removed();
         topics::close_if_full(&mut table, route.client_topics_max);
         let keeper = Self {
             catalogue,
@@ -133,9 +135,13 @@ impl Keeper {
         loop {
             let wants = fleet.wants.wait();
             let wanted = fleet.take_wanted();
-            if wanted.is_empty() {
+            let deletions = fleet.take_deletions();
+            if wanted.is_empty() && deletions.is_empty() {
                 wants.await;
                 continue;
+            }
+            for deletion in deletions {
+                self.delete(&fleet, deletion).await;
             }
             for round in wanted.chunks(limit::TOPICS_AT_ONCE_MAX) {
                 self.make(&fleet, round).await;
@@ -163,6 +169,40 @@ impl Keeper {
         // Also when there is nothing new: who asked waits for an answer.
         let table = topics::settle(&table, round, self.topics_max);
         fleet.publish(Arc::new(table)).await;
+    }
+
+    /// Deletes a topic: durably here, then for all shards, then durably in every journal.
+    async fn delete(&self, fleet: &Fleet, deletion: Deletion) {
+        let table = fleet.table();
+        let Some(row) = table.find(&deletion.name) else {
+            return fleet.settle_deletion(&deletion, Err(NotDeleted::Absent));
+        };
+        let topics: Vec<TopicId> = table.topic(row).map(|topic| topic.id).into_iter().collect();
+        if let Err(why) = self.catalogue.remove(&topics).await {
+            tracing::error!("topic {} could not be deleted: {why}", deletion.name);
+            let failed = NotDeleted::Failed(why.to_string());
+            return fleet.settle_deletion(&deletion, Err(failed));
+        }
+        tracing::info!("topic {} was deleted", deletion.name);
+        let table = topics::without(&table, row, self.topics_max);
+        fleet.publish(Arc::new(table)).await;
+        self.bury(fleet, topics).await;
+        fleet.settle_deletion(&deletion, Ok(()));
+    }
+
+    /// Has the journals remember that topics were deleted; until they all do, the catalogue does.
+    async fn bury(&self, fleet: &Fleet, topics: Vec<TopicId>) {
+        if fleet.forget(&topics).await {
+            self.catalogue.release(&topics);
+        }
+    }
+
+    /// To be called once, when every shard serves: what was deleted before the start.
+    pub(super) async fn bury_earlier(&self, fleet: &Fleet) {
+        let topics = self.catalogue.removed();
+        if !topics.is_empty() {
+            self.bury(fleet, topics).await;
+        }
     }
 
     async fn tick(self: Rc<Self>, fleet: Rc<Fleet>) {

@@ -5,6 +5,10 @@
 //! Cancel:  dropping a question forgets it; the shards' answers to it are then dropped.
 //! Full:    a question to a shard whose mailbox is full is not asked; it counts as late.
 
+mod topics;
+
+pub(super) use topics::{Changed, Deletion, NotDeleted};
+
 use super::desk::{Desk, Ticket};
 use crate::limit;
 use crate::log::report::VolumeReport;
@@ -85,6 +89,10 @@ pub(super) struct Fleet {
     volumes: Rc<Desk<Vec<VolumeReport>>>,
     /// How the catalogue sees the volumes.
     catalogue_volumes: RefCell<Vec<VolumeReport>>,
+    /// Topics to be deleted; taken by whoever keeps the catalogue.
+    deletions: RefCell<Vec<Deletion>>,
+    deleted: Rc<Desk<Result<(), NotDeleted>>>,
+    changed_places: Rc<Desk<Changed>>,
 }
 
 impl Fleet {
@@ -110,6 +118,9 @@ impl Fleet {
             records: Desk::new(),
             volumes: Desk::new(),
             catalogue_volumes: RefCell::default(),
+            deletions: RefCell::default(),
+            deleted: Desk::new(),
+            changed_places: Desk::new(),
         })
     }
 
@@ -151,6 +162,7 @@ impl Fleet {
             Report::Places { ticket, places } => self.places.settle(ticket, places),
             Report::Records { ticket, records } => self.records.settle(ticket, records),
             Report::Volumes { ticket, reports } => self.volumes.settle(ticket, reports),
+            Report::Changed { ticket, places } => self.changed_places.settle(ticket, places),
         }
     }
 

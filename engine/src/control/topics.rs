@@ -8,7 +8,7 @@
 use crate::limit;
 use crate::log::catalogue::Named;
 use crate::route::{Table, Topic};
-use crate::unit::TopicId;
+use crate::unit::{TopicId, TopicIndex};
 use std::collections::BTreeSet;
 
 /// The topics to make for `wanted`, as long as there is room. Types that have a topic, or whose names
@@ -19,7 +19,8 @@ pub(super) fn plan(
     topics_max: usize,
     mut fresh_id: impl FnMut() -> TopicId,
 ) -> Vec<Named> {
-    let room = bound(topics_max).saturating_sub(table.topics().len());
+    let rows = limit::TOPIC_ROWS_MAX.saturating_sub(table.topics().len());
+    let room = bound(topics_max).saturating_sub(table.living()).min(rows);
     let unknown = wanted
         .iter()
         .filter(|kind| table.route(kind.as_bytes()).is_none());
@@ -41,10 +42,24 @@ pub(super) fn settle(table: &Table, fresh: Vec<Named>, topics_max: usize) -> Tab
     table
 }
 
+/// The table without one topic, whose deletion is durable.
+pub(super) fn without(table: &Table, topic: TopicIndex, topics_max: usize) -> Table {
+    let mut table = table.clone();
+    table.delete(topic);
+    close_if_full(&mut table, topics_max);
+    table
+}
+
 /// Says in the table that no more topics can be, when that is so.
 pub(super) fn close_if_full(table: &mut Table, topics_max: usize) {
     let most = bound(topics_max);
-    if most <= table.topics().len() {
+    table.closed = None;
+    if limit::TOPIC_ROWS_MAX <= table.topics().len() {
+        let why =
+            "the topic does not exist, and too many were deleted since the start to make another";
+        table.closed = Some(why.into());
+    }
+    if most <= table.living() {
         let why = format!(
             "the topic does not exist, and clients can make no more than {most} (policy.topics_max)"
         );
@@ -72,7 +87,6 @@ pub(super) fn random() -> u128 {
 mod tests {
     use super::*;
     use crate::route::Pattern;
-    use crate::unit::TopicIndex;
 
     fn table(names: &[&str]) -> Table {
         let topics = names.iter().enumerate().map(|(row, name)| Topic {
@@ -127,6 +141,17 @@ mod tests {
         let mut none = table(&[]);
         close_if_full(&mut none, 0);
         assert!(none.closed.is_some());
+    }
+
+    #[test]
+    fn a_deleted_topic_makes_room_and_comes_back_anew() {
+        let (_, full) = run(&table(&[]), &["a"], 1);
+        assert!(full.closed.is_some());
+        let gone = without(&full, TopicIndex(0), 1);
+        assert_eq!((gone.route(b"a"), gone.closed.is_some()), (None, false));
+        let (fresh, again) = run(&gone, &["a"], 1);
+        assert_eq!(fresh, ["topic-a"]);
+        assert_eq!(again.route(b"a"), Some(TopicIndex(1)));
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! The catalogue of topics: a journal whose frames hold definitions and nothing else.
+//! The catalogue of topics: a journal whose frames hold definitions and tombstones, and nothing else.
 //!
 //! Always:  a topic's definition is durable here before any shard hears of the topic.
 //! Core:    the control core.
 
 use super::disk::Disk;
 use super::format::StoreId;
-use super::journal::{AppendError, Committer, Journal, Preparer, Settings, StartError, Step};
+use super::journal::{
+    AppendError, Committer, Journal, Keeping, Preparer, Settings, StartError, Step,
+};
 use super::recover::{Identity, RecoverError, Recovered, recover};
 use super::store::{CATALOGUE, CATALOGUE_JOURNAL, CATALOGUE_SEGMENT_BYTES};
 use super::{Flush, Origin};
@@ -99,6 +101,21 @@ impl<D: Disk> Catalogue<D> {
         self.journal.define(topics).await
     }
 
+    /// Deletes topics for ever; returns when that is durable. Their tombstones stay until [`Self::release`].
+    pub async fn remove(&self, topics: &[TopicId]) -> Result<(), AppendError> {
+        self.journal.delete(topics).await
+    }
+
+    /// Deleted topics that a journal may still hold something of without knowing that they were deleted.
+    pub fn removed(&self) -> Vec<TopicId> {
+        self.journal.buried()
+    }
+
+    /// Every journal has a tombstone of its own of these.
+    pub fn release(&self, topics: &[TopicId]) {
+        self.journal.release(topics);
+    }
+
     /// To be called a few times a second, as the journals'.
     pub fn tick(&self) {
         self.journal.tick();
@@ -137,12 +154,14 @@ pub fn settings(store: StoreId) -> Settings {
         segment_bytes: CATALOGUE_SEGMENT_BYTES,
         prepared: 0,
         retention_bytes: Some(0),
+        keeping: Keeping::default(),
         origin: Origin::None,
         commit_wait_us: 0,
         frame_bytes: 64 << 10,
         frame_bytes_max: FRAME_BYTES_MAX / 2,
         frames_in_flight: 1,
         flush: Flush::DataSync,
+        tail_bytes: 0,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod planted;
 pub mod reconcile;
 pub mod recover;
 pub mod report;
+pub mod retention;
 pub mod simulated;
 pub mod store;
 pub mod wake;
@@ -32,6 +33,12 @@ pub struct Settings {
     pub segments_prepared: u32,
     /// Bytes the whole store may take before its oldest segments are recycled; `None` keeps all.
     pub retention_bytes: Option<u64>,
+    /// How long records stay, for the store and by topic.
+    pub retention: retention::Rules,
+    /// A sealed segment is rewritten when less than this part of it is alive, in percent; 0 for never.
+    pub repack_below: u32,
+    /// Bytes that all shards together read and write in a second, at most, to give dead bytes back.
+    pub repack_bytes_per_second: u64,
     pub origin: Origin,
     /// How long an idle journal waits for company before it commits, in microseconds.
     pub commit_wait_us: u32,
@@ -39,6 +46,8 @@ pub struct Settings {
     pub frame_bytes: usize,
     pub frames_in_flight: usize,
     pub flush: Flush,
+    /// Newest frames of each journal in memory while there are readers for them; 0 keeps none.
+    pub tail_bytes: usize,
 }
 
 /// How many volumes must have a commit before it counts.

@@ -26,6 +26,7 @@ pub use give_up::Damage;
 mod tests;
 
 use super::disk::Disk;
+use super::format::segment::Kind;
 use super::mirror::{Member, Mirror, MirrorFile, Rules, State, Tender};
 use super::recover::{Found, Identity, RecoverError, Recovered, Salvage, Walked, recover};
 use super::store::StoreError;
@@ -92,8 +93,8 @@ pub enum ReconcileError {
     },
 }
 
-/// What a segment's name ends with until it is filled.
-const UNFINISHED: &str = ".seg.new";
+/// What a segment's name ends with until it is filled, or written anew.
+const UNFINISHED: [&str; 2] = [".seg.new", ".seg.sorted"];
 
 /// Which journal, and where it lies on each volume.
 #[derive(Clone, Copy)]
@@ -129,6 +130,15 @@ impl<D: Disk> Copy<D> {
         let found = self.found.as_ref().ok()?;
         Some((found.epoch, found.last))
     }
+
+    /// How many of its segments were rewritten. After a crash in the middle of a swap one has one more.
+    fn rewritten(&self) -> usize {
+        let sorted = |found: &Recovered<D::File>| {
+            let sealed = found.sealed.iter();
+            sealed.filter(|one| one.kind == Kind::Sorted).count()
+        };
+        self.found.as_ref().map_or(0, sorted)
+    }
 }
 
 /// Makes the copies of one journal one, as far as they can be.
@@ -153,13 +163,14 @@ pub async fn reconcile<D: Disk>(
     heal::heal_all(&mut copies, place, permissions, &mut notes).await;
     if 1 < copies.len() {
         for copy in &mut copies {
-            front::check(copy, place).await;
+            front::check(copy).await;
         }
     }
     extend::extend(&mut copies, place, permissions, &mut notes).await;
     let choice = give_up::choose(&mut copies, place, permissions, &mut notes).await?;
     let (best, mut recovered, others) = take_best(copies, &choice);
     flush_walked(&best, &recovered).await?;
+    drop_unfit(&best, &mut recovered, place).await?;
     let mut in_service = vec![best.clone()];
     let mut to_rebuild = Vec::new();
     for copy in others {
@@ -226,6 +237,26 @@ async fn flush_walked<D: Disk>(
     Ok(())
 }
 
+/// Files of another size that hold nothing that counts are of no use: they go.
+async fn drop_unfit<D: Disk>(
+    member: &Member<D>,
+    recovered: &mut Recovered<D::File>,
+    place: Place<'_>,
+) -> Result<(), ReconcileError> {
+    let fits = |spare: &Found<D::File>| spare.bytes == place.identity.segment_bytes;
+    let spare = std::mem::take(&mut recovered.spare);
+    let (fit, unfit): (Vec<_>, Vec<_>) = spare.into_iter().partition(fits);
+    recovered.spare = fit;
+    for spare in &unfit {
+        during(member.disk.remove(&spare.name).await, "remove a segment")?;
+    }
+    if !unfit.is_empty() {
+        let flushed = member.disk.flush_folder(place.folder).await;
+        during(flushed, "flush the names of segments")?;
+    }
+    Ok(())
+}
+
 /// Brings one more volume up to date; `Err` says why it has to be rebuilt.
 async fn join<D: Disk>(
     best: &Member<D>,
@@ -252,7 +283,8 @@ async fn join<D: Disk>(
 /// Removes files that a crash left unfinished: what one volume has and another has not, they could not agree on.
 async fn tidy<D: Disk>(member: &Member<D>, folder: &str) -> io::Result<()> {
     let names = member.disk.list(folder).await?;
-    let unfinished = names.iter().filter(|name| name.ends_with(UNFINISHED));
+    let is_unfinished = |name: &&String| UNFINISHED.iter().any(|ending| name.ends_with(ending));
+    let unfinished = names.iter().filter(is_unfinished);
     let mut removed = false;
     for name in unfinished {
         member.disk.remove(&format!("{folder}/{name}")).await?;
@@ -300,6 +332,7 @@ async fn open_on_all<D: Disk>(
         spare,
         extents: found.extents,
         names: found.names,
+        deleted: found.deleted,
         membership: found.membership,
         losses: found.losses,
         floor: found.floor,
@@ -319,6 +352,8 @@ async fn open_one<D: Disk>(
         name: found.name,
         life: found.life,
         opening: found.opening,
+        kind: found.kind,
+        bytes: found.bytes,
     })
 }
 

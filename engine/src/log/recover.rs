@@ -13,7 +13,9 @@
 mod absorb;
 mod headers;
 mod salvage;
+mod sorted;
 
+pub(super) use salvage::frames_are_sorted;
 pub use salvage::{Salvage, Wound, salvage};
 
 use super::disk::Disk;
@@ -21,13 +23,15 @@ use super::format::footer::{Footer, Place};
 use super::format::frame::FrameHeader;
 use super::format::loss::Loss;
 use super::format::section::{Frame, Membership};
-use super::format::segment::{HEADER_BYTES, Opening};
+use super::format::segment::{HEADER_BYTES, Kind, Opening};
 use super::format::{Defect, StoreId};
 use super::journal::{Extent, read_footer};
 use super::planted::{self, Planted};
 use super::walk::{Window, find_frames};
+use crate::limit::FILES_AT_ONCE;
 use crate::unit::{Epoch, JournalId, Life, Offset, Sequence, TopicId};
-use std::collections::HashMap;
+use futures_util::{StreamExt as _, stream};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::rc::Rc;
 
@@ -61,7 +65,7 @@ pub enum RecoverError {
     Header { file: String, defect: Defect },
     #[error("{file} cannot be read by this program: {defect}")]
     Unknown { file: String, defect: Defect },
-    #[error("{file} is {found} bytes long; the store's segments are {wanted}")]
+    #[error("{file} is {found} bytes long and should be {wanted}")]
     Size {
         file: String,
         found: u64,
@@ -84,6 +88,9 @@ pub struct Found<F> {
     pub life: Life,
     /// `None` when it is not in use.
     pub opening: Option<Opening>,
+    pub kind: Kind,
+    /// Of the file.
+    pub bytes: u64,
 }
 
 /// A segment that was walked from its start.
@@ -131,6 +138,8 @@ pub struct Recovered<F> {
     pub spare: Vec<Found<F>>,
     pub extents: HashMap<TopicId, Extent>,
     pub names: HashMap<TopicId, String>,
+    /// Topics that were deleted, each with the sequence from which on no frame holds anything of it.
+    pub deleted: BTreeMap<TopicId, Option<Sequence>>,
     pub membership: Option<Membership>,
     /// Everything that was ever lost and recorded, and what is to be recorded by the next frame.
     pub losses: Vec<Loss>,
@@ -170,7 +179,30 @@ struct Recovery<'a, D: Disk> {
     identity: Identity,
     /// In use, oldest first; the walk takes them from here.
     in_use: Vec<Found<D::File>>,
+    /// Where the walk stands.
+    at: Option<At<D::File>>,
     found: Recovered<D::File>,
+}
+
+/// The end of what was walked.
+struct At<F> {
+    name: String,
+    file: Rc<F>,
+    life: Life,
+    position: u64,
+    bytes: u64,
+}
+
+impl<F> At<F> {
+    fn new(segment: &Found<F>, position: u64) -> Self {
+        Self {
+            name: segment.name.clone(),
+            file: segment.file.clone(),
+            life: segment.life,
+            position,
+            bytes: segment.bytes,
+        }
+    }
 }
 
 impl<D: Disk> Recovery<'_, D> {
@@ -188,7 +220,10 @@ impl<D: Disk> Recovery<'_, D> {
         let mut expected = opening.first;
         loop {
             let segment = rest.remove(0);
-            let defect = self.walk_segment(segment, &mut expected).await?;
+            let defect = match segment.kind {
+                Kind::Journal => self.walk_segment(segment, &mut expected).await?,
+                Kind::Sorted => self.pass_sorted(segment, &mut expected).await?,
+            };
             let next = rest.first().and_then(|segment| segment.opening);
             match next {
                 Some(next) if next.first == expected && next.chain_in == self.found.chain => {}
@@ -210,10 +245,10 @@ impl<D: Disk> Recovery<'_, D> {
     /// The segment in which to begin: the one that holds the first frame that may not be whole.
     async fn choose_start(&self) -> Result<Option<usize>, RecoverError> {
         for (index, segment) in self.in_use.iter().enumerate().rev() {
-            let Some(opening) = segment.opening else {
+            let Some(opening) = segment.opening.filter(|_| segment.kind == Kind::Journal) else {
                 continue;
             };
-            let mut window = Window::new(self.disk, &segment.file, self.identity.segment_bytes);
+            let mut window = Window::new(self.disk, &segment.file, segment.bytes);
             let bytes = window.frame(HEADER_BYTES as u64).await;
             let bytes = during(bytes, || format!("read {}", segment.name))?;
             let Ok(frame) = Frame::check(bytes) else {
@@ -249,16 +284,20 @@ impl<D: Disk> Recovery<'_, D> {
     /// The first segment before `start` whose footer does not lead on to the next: a crash came before it, or
     /// it is damaged, or the next is missing. Walking it tells which, and has it sealed. `start` if none.
     async fn first_unsealed(&self, start: usize) -> Result<usize, RecoverError> {
-        let size = self.identity.segment_bytes;
-        for (index, pair) in self.in_use[..=start].windows(2).enumerate() {
+        let pairs = self.in_use[..=start].windows(2);
+        let ends = pairs.map(|pair| async move {
             let (segment, next) = (&pair[0], pair[1].opening);
-            let footer = read_footer(self.disk, &segment.file, segment.life, size).await;
+            let footer = read_footer(self.disk, &segment.file, segment.life, segment.bytes).await;
             let footer = during(footer, || format!("read {}", segment.name))?;
             let leads_on = |footer: Footer| Opening {
                 first: footer.last.next(),
                 chain_in: footer.chain_out,
             };
-            if footer.map(leads_on) != next {
+            Ok(footer.map(leads_on) == next)
+        });
+        let mut ends = stream::iter(ends).buffered(FILES_AT_ONCE).enumerate();
+        while let Some((index, leads_on)) = ends.next().await {
+            if !leads_on? {
                 return Ok(index);
             }
         }
@@ -285,7 +324,7 @@ impl<D: Disk> Recovery<'_, D> {
         let opening = segment.opening.expect("a segment in use has an opening");
         let mut walked = Walked::enter(segment, opening);
         let file = walked.segment.file.clone();
-        let mut window = Window::new(self.disk, &file, self.identity.segment_bytes);
+        let mut window = Window::new(self.disk, &file, walked.segment.bytes);
         let defect = loop {
             let name = &walked.segment.name;
             let bytes = during(window.frame(walked.end).await, || format!("read {name}"))?;
@@ -312,6 +351,7 @@ impl<D: Disk> Recovery<'_, D> {
             }
             *expected = frame.header.sequence.next();
         };
+        self.at = Some(At::new(&walked.segment, walked.end));
         self.found.walked.push(walked);
         Ok(defect)
     }
@@ -323,12 +363,11 @@ impl<D: Disk> Recovery<'_, D> {
         expected: Sequence,
         rest: &[Found<D::File>],
     ) -> Result<(), RecoverError> {
-        let (Some(last), Some(next)) = (self.found.walked.last(), rest.first()) else {
+        let (Some(last), Some(next)) = (&self.at, rest.first()) else {
             return Ok(());
         };
-        let (segment, size) = (&last.segment, self.identity.segment_bytes);
-        let footer = read_footer(self.disk, &segment.file, segment.life, size).await;
-        let footer = during(footer, || format!("read {}", segment.name))?;
+        let footer = read_footer(self.disk, &last.file, last.life, last.bytes).await;
+        let footer = during(footer, || format!("read {}", last.name))?;
         let whole = footer.is_some_and(|footer| footer.last.next() == expected);
         match next.opening {
             Some(opening) if whole && expected < opening.first => Err(RecoverError::Gap {
@@ -347,24 +386,22 @@ impl<D: Disk> Recovery<'_, D> {
         defect: Defect,
         rest: &[Found<D::File>],
     ) -> Result<(), RecoverError> {
-        let Some(last) = self.found.walked.last() else {
+        let Some(last) = &self.at else {
             return Ok(());
         };
         if planted::is(Planted::CutOffSilently) {
             return Ok(());
         }
-        let proof = self
-            .find_proof(missing, (&last.segment, last.end), rest)
-            .await?;
+        let proof = self.find_proof(missing, last, rest).await?;
         proof.map_or(Ok(()), |proof| {
             Err(RecoverError::Damaged {
-                file: last.segment.name.clone(),
-                position: last.end,
+                file: last.name.clone(),
+                position: last.position,
                 journal: self.identity.journal.0,
                 sequence: missing.get(),
                 proof: proof.sequence.get(),
                 defect,
-                life: last.segment.life,
+                life: last.life,
                 chain: self.found.chain,
             })
         })
@@ -374,20 +411,25 @@ impl<D: Disk> Recovery<'_, D> {
     async fn find_proof(
         &self,
         missing: Sequence,
-        place: (&Found<D::File>, u64),
+        last: &At<D::File>,
         rest: &[Found<D::File>],
     ) -> Result<Option<FrameHeader>, RecoverError> {
         let others = rest.iter().chain(&self.found.spare);
         let others = others.filter(|segment| Life(0) < segment.life);
-        let others = others.map(|other| (other, HEADER_BYTES as u64));
-        for (segment, from) in std::iter::once(place).chain(others) {
+        let others = others.map(|other| At::new(other, HEADER_BYTES as u64));
+        let behind = At {
+            name: last.name.clone(),
+            file: last.file.clone(),
+            ..*last
+        };
+        for segment in std::iter::once(behind).chain(others) {
             let proves = |header: &FrameHeader| {
                 self.belongs(header, segment.life, header.position)
                     && self.found.epoch <= header.epoch
                     && missing < header.sequence
                     && Some(missing) <= header.durable_upto
             };
-            let size = self.identity.segment_bytes;
+            let (from, size) = (segment.position, segment.bytes);
             let proof = find_frames(self.disk, &segment.file, from, size, proves).await;
             let proof = during(proof, || format!("read {}", segment.name))?;
             if proof.is_some() {

@@ -10,10 +10,11 @@
 mod damage;
 mod executor;
 mod fault;
+mod names;
 mod platter;
 
 pub use executor::{Executor, Halt, pause, run};
-pub use fault::{Chances, Fault, Faults, Trick};
+pub use fault::{Aim, Chances, Fault, Faults, Trick};
 pub use platter::{Operation, Tally};
 
 use super::disk::Disk;
@@ -151,13 +152,20 @@ impl SimulatedDisk {
 
     /// Lets the operation of this kind fail that comes after `others` more of it.
     pub fn fail_after(&self, operation: Operation, others: u64) {
-        self.platter.borrow_mut().plan_failure(operation, others);
+        let mut platter = self.platter.borrow_mut();
+        platter.plan_failure(Failure::Error, operation, others);
     }
 
-    /// Lets the write to a finished segment go wrong that comes after `others` more of them: it resolves well,
-    /// and its bytes are not where they should be.
-    pub fn trick_after(&self, trick: Trick, others: u64) {
-        self.platter.borrow_mut().plan_trick(trick, others);
+    /// As [`SimulatedDisk::fail_after`], but the disk says that it is full.
+    pub fn full_after(&self, operation: Operation, others: u64) {
+        let mut platter = self.platter.borrow_mut();
+        platter.plan_failure(Failure::NoSpace, operation, others);
+    }
+
+    /// Lets the write to a finished segment go wrong that comes after `others` more that `aim` means: it
+    /// resolves well, and its bytes are not where they should be.
+    pub fn trick_after(&self, trick: Trick, aim: Aim, others: u64) {
+        self.platter.borrow_mut().plan_trick(trick, aim, others);
     }
 
     /// Lets reads give less than asked for, from now on.
@@ -262,7 +270,10 @@ impl SimulatedDisk {
             operation,
             |platter| platter.begin_write(node, position, bytes),
             |platter, token, failure| match failure {
-                Some(failure) => Err(failure.error()),
+                Some(failure) => {
+                    platter.fail_write(node, token);
+                    Err(failure.error())
+                }
                 None => platter.end_write(node, token, operation),
             },
         )

@@ -5,8 +5,10 @@
 //! Cancel:  dropping `wait` keeps a pending call for the next one.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::task::{Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -94,6 +96,148 @@ impl Receipt {
                 return outcome;
             }
             self.bell.wait().await;
+        }
+    }
+}
+
+/// Lets the other tasks of the core go first, once.
+pub fn yield_now() -> impl Future<Output = ()> {
+    let mut yielded = false;
+    poll_fn(move |context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
+/// Lets so much through at once; who comes later waits in line.
+///
+/// Always:  passes that are held never weigh more than the gate admits, but for a single one that weighs more.
+/// Cancel:  who leaves the line, or drops a pass, lets the next one through.
+#[derive(Debug)]
+pub struct Gate {
+    free: Cell<usize>,
+    whole: usize,
+    line: RefCell<VecDeque<(u64, Waker)>>,
+    next: Cell<u64>,
+}
+
+/// Held by who is through.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    gate: &'a Gate,
+    weight: usize,
+}
+
+struct InLine<'a> {
+    gate: &'a Gate,
+    number: u64,
+    weight: usize,
+}
+
+impl Gate {
+    pub fn new(whole: usize) -> Self {
+        Self {
+            free: Cell::new(whole),
+            whole,
+            line: RefCell::new(VecDeque::new()),
+            next: Cell::new(0),
+        }
+    }
+
+    /// Waits for its turn, and until there is room for `weight`.
+    pub fn enter(&self, weight: usize) -> impl Future<Output = Pass<'_>> {
+        let number = self.next.replace(self.next.get() + 1);
+        InLine {
+            gate: self,
+            number,
+            weight: weight.min(self.whole),
+        }
+    }
+
+    fn wake_first(&self) {
+        if let Some((_, waker)) = self.line.borrow().front() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl<'a> Future for InLine<'a> {
+    type Output = Pass<'a>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Pass<'a>> {
+        let gate = self.gate;
+        let mut line = gate.line.borrow_mut();
+        let first = line.front().is_none_or(|(first, _)| *first == self.number);
+        if first && self.weight <= gate.free.get() {
+            gate.free.set(gate.free.get() - self.weight);
+            let weight = self.weight;
+            // Its drop takes it out of the line and wakes the next one.
+            return Poll::Ready(Pass { gate, weight });
+        }
+        let waker = context.waker().clone();
+        match line.iter_mut().find(|(number, _)| *number == self.number) {
+            Some(place) => place.1 = waker,
+            None => line.push_back((self.number, waker)),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        let mut line = self.gate.line.borrow_mut();
+        line.retain(|(number, _)| *number != self.number);
+        drop(line);
+        self.gate.wake_first();
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.gate.free.set(self.gate.free.get() + self.weight);
+        self.gate.wake_first();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated::{Executor, Random, pause};
+    use super::*;
+    use std::rc::Rc;
+
+    #[test]
+    fn no_more_than_its_whole_goes_through_a_gate_and_everybody_does() {
+        for seed in 1..50 {
+            let gate = Rc::new(Gate::new(10));
+            let (inside, through) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+            let mut executor = Executor::new(seed);
+            let mut random = Random::new(seed);
+            for _ in 0..40 {
+                let (weight, stay) = (1 + random.below(12) as usize, random.below(5));
+                let (gate, inside, through) = (gate.clone(), inside.clone(), through.clone());
+                let leaves = random.one_in(4);
+                executor.spawn(async move {
+                    if leaves {
+                        let enter = gate.enter(weight);
+                        futures_util::future::select(Box::pin(enter), Box::pin(pause(2))).await;
+                        through.set(through.get() + 1);
+                        return;
+                    }
+                    let pass = gate.enter(weight).await;
+                    inside.set(inside.get() + weight.min(10));
+                    assert!(inside.get() <= 10, "SEED={seed}");
+                    pause(stay).await;
+                    inside.set(inside.get() - weight.min(10));
+                    drop(pass);
+                    through.set(through.get() + 1);
+                });
+            }
+            executor.settle();
+            assert_eq!((through.get(), executor.running()), (40, 0), "SEED={seed}");
+            assert_eq!(gate.free.get(), 10);
         }
     }
 }

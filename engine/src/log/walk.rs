@@ -3,10 +3,14 @@
 use super::disk::Disk;
 use super::format::frame::{FrameHeader, HEADER_BYTES};
 use crate::limit::{BLOCK_BYTES, FRAME_BYTES_MAX};
+use futures_util::{StreamExt as _, stream};
 use std::io;
 
-/// Read at once; a larger frame is read on its own.
+/// What is read at once of a file that is read as a whole.
 const STEP_BYTES: u64 = 4 << 20;
+/// What is read at once where every block is looked at, and how many such reads are on their way.
+const SCAN_BYTES: u64 = 1 << 20;
+const SCANS_AT_ONCE: usize = 8;
 
 /// Reads what must be there. A short answer is never taken for the end of what was written: each copy is asked
 /// once more, and then it is an error.
@@ -36,16 +40,24 @@ pub struct Window<'a, D: Disk> {
     disk: &'a D,
     file: &'a D::File,
     file_bytes: u64,
+    /// Read at once; a larger frame is read on its own.
+    step: u64,
     start: u64,
     bytes: Option<D::Buffer>,
 }
 
 impl<'a, D: Disk> Window<'a, D> {
     pub fn new(disk: &'a D, file: &'a D::File, file_bytes: u64) -> Self {
+        Self::with_step(disk, file, file_bytes, STEP_BYTES)
+    }
+
+    /// For who wants a frame or two, and not all of them.
+    pub fn with_step(disk: &'a D, file: &'a D::File, file_bytes: u64, step: u64) -> Self {
         Self {
             disk,
             file,
             file_bytes,
+            step,
             start: 0,
             bytes: None,
         }
@@ -88,7 +100,7 @@ impl<'a, D: Disk> Window<'a, D> {
             return Ok(());
         }
         let wanted = length
-            .max(STEP_BYTES)
+            .max(self.step)
             .min(self.file_bytes.saturating_sub(position));
         self.start = position;
         self.bytes = None;
@@ -108,11 +120,16 @@ pub async fn find_frames<D: Disk>(
     file_bytes: u64,
     wanted: impl Fn(&FrameHeader) -> bool,
 ) -> io::Result<Option<FrameHeader>> {
-    let mut position = from;
-    while position < file_bytes {
-        let step = STEP_BYTES.min(file_bytes - position);
-        let buffer = read_whole(disk, file, position, step as usize).await?;
-        let bytes = &buffer.as_ref()[..step as usize];
+    let steps = (from..file_bytes).step_by(SCAN_BYTES as usize);
+    let reads = steps.map(|position| async move {
+        let step = SCAN_BYTES.min(file_bytes - position) as usize;
+        let buffer = read_whole(disk, file, position, step).await?;
+        Ok::<_, io::Error>((position, step, buffer))
+    });
+    let mut reads = stream::iter(reads).buffered(SCANS_AT_ONCE);
+    while let Some(read) = reads.next().await {
+        let (position, step, buffer) = read?;
+        let bytes = &buffer.as_ref()[..step];
         for (index, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
             if block.len() < HEADER_BYTES {
                 continue;
@@ -125,7 +142,6 @@ pub async fn find_frames<D: Disk>(
                 return Ok(Some(header));
             }
         }
-        position += bytes.len() as u64;
     }
     Ok(None)
 }

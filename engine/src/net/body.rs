@@ -6,13 +6,13 @@
 
 use super::door::Held;
 use super::inflate::{self, Coding, inflate};
-use crate::limit::HTTP_BODY_WAIT;
 use crate::rt::timer::timeout;
 use ::http::HeaderMap;
 use ::http::header::CONTENT_ENCODING;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use std::time::Duration;
 
 /// The codings that a body may have, as a header lists them.
 pub(super) const ACCEPTED: &str = "gzip, deflate, zstd";
@@ -37,15 +37,15 @@ impl From<inflate::Trouble> for Trouble {
     }
 }
 
-/// The whole body, at most `bytes_max` bytes.
+/// The whole body, at most `bytes_max` bytes, in at most that time.
 pub(super) async fn whole(
     headers: &HeaderMap,
     body: Incoming,
-    bytes_max: usize,
+    (bytes_max, wait): (usize, Duration),
     held: &mut Held<'_>,
 ) -> Result<Bytes, Trouble> {
     let coding = coding_of(headers)?;
-    let received = timeout(HTTP_BODY_WAIT, collect(body, bytes_max, held)).await;
+    let received = timeout(wait, collect(body, bytes_max, held)).await;
     let received = received.unwrap_or(Err(Trouble::Late))?;
     match coding {
         None => Ok(received),

@@ -9,6 +9,7 @@
 use super::lines::Lines;
 use super::{Intake, Settings};
 use crate::frame::buffer::Pool;
+use crate::frame::websocket::Inflater;
 use crate::limit::{BODIES_BYTES_MAX, PAUSED_BUFFERS_MAX, POOL_BUFFERS_IDLE_MAX};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,6 +19,8 @@ pub(super) struct Door<I> {
     pub(super) intake: I,
     pub(super) pool: Pool,
     pub(super) lines: Rc<Lines>,
+    /// When WebSockets may be compressed.
+    pub(super) inflater: Option<Rc<Inflater>>,
     seats_taken: Cell<u32>,
     /// Connections that could not be accepted, most often for want of descriptors.
     pub(super) accept_failures: Cell<u64>,
@@ -62,9 +65,13 @@ impl Drop for Seat<'_> {
 
 impl<I: Intake> Door<I> {
     pub(super) fn new(settings: Settings, intake: I) -> Self {
+        let inflater = settings
+            .websocket_deflate
+            .then(|| Rc::new(Inflater::new(settings.message_bytes_max)));
         Self {
             settings,
             intake,
+            inflater,
             pool: Pool::new(POOL_BUFFERS_IDLE_MAX),
             lines: Rc::default(),
             seats_taken: Cell::new(0),

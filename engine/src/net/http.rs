@@ -11,12 +11,13 @@ use super::cors::Ruling;
 use super::door::Door;
 use super::lines::Line;
 use super::outbox::{Call, Outcome, Peer};
-use super::{Intake, Note, Settings, Wait, websocket};
+use super::{Cut, Intake, Note, Refused, Settings, Wait, websocket};
 use crate::event::answer::{Answer, Code, Status, encode};
 use crate::frame::Encoding;
-use crate::limit::{HTTP_BUFFER_BYTES, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_WAIT};
+use crate::limit::{HTTP_BUFFER_BYTES, HTTP_HEAD_BYTES_MAX, LINGER};
 use crate::rt::hyper::{Io, Timers};
 use crate::rt::stream::Stream;
+use crate::rt::timer::sleep;
 use ::http::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use ::http::{HeaderMap, Method, Request, Response, StatusCode};
 use bytes::Bytes;
@@ -26,10 +27,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
@@ -42,6 +44,8 @@ pub(super) enum End {
         /// What the client sent behind its request: it may hold the first frames.
         received: Bytes,
         peer: Peer,
+        /// Its messages may come compressed.
+        deflate: bool,
     },
 }
 
@@ -50,6 +54,8 @@ pub(super) struct Desk<I> {
     pub(super) door: Rc<Door<I>>,
     /// Set by the request that becomes a WebSocket.
     pub(super) upgrade: RefCell<Option<Peer>>,
+    /// Compression was agreed with it.
+    pub(super) deflate: Cell<bool>,
     requests: Cell<u32>,
 }
 
@@ -58,6 +64,7 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
     let desk = Rc::new(Desk {
         door: Rc::clone(door),
         upgrade: RefCell::default(),
+        deflate: Cell::new(false),
         requests: Cell::new(0),
     });
     let shared = Rc::clone(&desk);
@@ -68,32 +75,45 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
     });
     let mut connection = http1::Builder::new()
         .timer(Timers)
-        .header_read_timeout(HTTP_HEAD_WAIT)
+        .header_read_timeout(door.settings.head_wait)
         .max_header_size(HTTP_HEAD_BYTES_MAX)
         .max_buf_size(HTTP_BUFFER_BYTES)
         .serve_connection(Io::new(stream), service);
-    let mut told = false;
+    let (mut told, mut last_call) = (false, None);
     // Who breaks the protocol was answered by hyper as far as that made sense.
-    let _broken = poll_fn(|context| {
+    let ended = poll_fn(|context| {
         line.listen(context);
-        if line.draining() && desk.requests.get() == 0 {
-            // Nothing was asked, so nothing is owed.
-            return Poll::Ready(Ok(()));
+        // What was asked already is answered.
+        let ended = connection.poll_without_shutdown(context);
+        if ended.is_ready() || !line.draining() || told {
+            return ended;
         }
-        if line.draining() && !told {
-            Pin::new(&mut connection).graceful_shutdown();
-            told = true;
+        if desk.requests.get() == 0 {
+            // It may have asked something that was not read yet; if not, nothing is owed.
+            let last_call = last_call.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+            return last_call.as_mut().poll(context).map(Ok);
         }
+        told = true;
+        Pin::new(&mut connection).graceful_shutdown();
         connection.poll_without_shutdown(context)
     })
     .await;
     let parts = connection.into_parts();
+    let is_asking = desk.requests.get() == 0 || !parts.read_buf.is_empty();
+    if let Err(error) = ended {
+        match cut_of(&error, is_asking) {
+            Some(cut) => door.intake.note(Note::Cut(cut)),
+            None if error.is_timeout() => {}
+            None => door.intake.note(Note::Refused(Refused::BrokenHttp)),
+        }
+    }
     let stream = parts.io.into_stream();
     match desk.upgrade.take() {
         Some(peer) => End::Upgraded {
             stream,
             received: parts.read_buf,
             peer,
+            deflate: desk.deflate.get(),
         },
         None => End::Done(stream),
     }
@@ -115,6 +135,15 @@ impl<I: Intake> Desk<I> {
     }
 
     async fn serve(&self, request: Request<Incoming>) -> Reply {
+        let reply = self.route(request).await;
+        let status = reply.status();
+        if status == StatusCode::NOT_FOUND || status == StatusCode::METHOD_NOT_ALLOWED {
+            self.door.intake.note(Note::Refused(Refused::NotServed));
+        }
+        reply
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Reply {
         match request.uri().path() {
             "/api/v1/events" => match *request.method() {
                 Method::POST => self.take_events(request).await,
@@ -145,10 +174,18 @@ impl<I: Intake> Desk<I> {
         let bytes_max = self.door.settings.message_bytes_max;
         let (head, body) = request.into_parts();
         let mut held = self.door.hold();
-        let body = match body::whole(&head.headers, body, bytes_max, &mut held).await {
+        let bounds = (bytes_max, self.door.settings.message_wait);
+        let body = match body::whole(&head.headers, body, bounds, &mut held).await {
             Ok(body) => body,
             Err(trouble) => {
-                if !matches!(trouble, Trouble::TooLarge | Trouble::NoRoom) {
+                let note = match trouble {
+                    Trouble::Late => Note::Cut(Cut::SlowBody),
+                    Trouble::TooLarge => Note::Refused(Refused::TooLarge),
+                    Trouble::NoRoom => Note::Refused(Refused::NoRoom),
+                    _ => Note::ReadError,
+                };
+                self.door.intake.note_of(&call.peer, note);
+                if trouble == Trouble::Late {
                     self.door.intake.note_of(&call.peer, Note::ReadError);
                 }
                 return self.refuse_body(trouble, encoding, content_type);
@@ -209,6 +246,16 @@ impl<I: Intake> Desk<I> {
         reply.headers_mut().insert(CONNECTION, close);
         reply
     }
+}
+
+/// Which deadline ended a connection, if one did. Who has asked nothing new since its last answer is
+/// let go without being counted.
+fn cut_of(error: &hyper::Error, is_asking: bool) -> Option<Cut> {
+    if error.is_timeout() {
+        return is_asking.then_some(Cut::SlowHead);
+    }
+    let source = error.source()?.downcast_ref::<io::Error>()?;
+    (source.kind() == io::ErrorKind::TimedOut).then_some(Cut::SlowReader)
 }
 
 /// HTTP's word and ours for a body that was not had.

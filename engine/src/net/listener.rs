@@ -6,10 +6,12 @@
 
 use super::door::Door;
 use super::http::{self, End};
+use super::lines::Line;
+use super::session::Session;
 use super::{Intake, Settings, grpc, websocket};
-use crate::limit::{ACCEPT_PAUSE, LINGER, WRITE_WAIT};
+use crate::limit::{ACCEPT_PAUSE, LINGER};
 use crate::rt;
-use crate::rt::executor::{spawn_local, yield_if_needed};
+use crate::rt::executor::{Task, spawn_local, yield_if_needed};
 use crate::rt::stream::{Listener, Stream};
 use crate::rt::timer::{sleep, timeout};
 use std::io;
@@ -21,7 +23,9 @@ use std::time::Duration;
 pub struct Doors<I> {
     door: Rc<Door<I>>,
     /// WebSocket's and REST's first, then gRPC's if that is open.
-    listeners: Vec<Rc<Listener>>,
+    listeners: Vec<(Rc<Listener>, Speaks)>,
+    /// Wakes connections when something of theirs is due.
+    _clock: Task<()>,
 }
 
 /// What is spoken behind a listener.
@@ -34,9 +38,12 @@ enum Speaks {
 impl<I: Intake> Doors<I> {
     /// Listens on `address` and serves who comes, until [`Doors::drain`].
     pub fn open(settings: Settings, intake: I, address: SocketAddr) -> Result<Self, rt::Error> {
+        let door = Rc::new(Door::new(settings, intake));
+        let lines = Rc::clone(&door.lines);
         let mut doors = Self {
-            door: Rc::new(Door::new(settings, intake)),
+            door,
             listeners: Vec::with_capacity(2),
+            _clock: spawn_local(async move { lines.keep_time().await }),
         };
         doors.listen(address, Speaks::Http)?;
         Ok(doors)
@@ -51,13 +58,13 @@ impl<I: Intake> Doors<I> {
         let listener = Rc::new(Listener::bind(address)?);
         let door = Rc::clone(&self.door);
         spawn_local(accept(door, Rc::clone(&listener), speaks)).detach();
-        self.listeners.push(listener);
+        self.listeners.push((listener, speaks));
         Ok(())
     }
 
     /// Where WebSocket and REST are; of use when they were opened on port 0.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.listeners[0].local_address()
+        self.listeners[0].0.local_address()
     }
 
     /// Connections that are open now, of every protocol.
@@ -70,24 +77,44 @@ impl<I: Intake> Doors<I> {
         self.door.accept_failures.get()
     }
 
-    /// Turns new clients away, reads nothing more, answers what was taken, says goodbye (1001 to
-    /// WebSockets). Resolves when the last connection has ended or `grace` is over, with the
-    /// number of those that are left.
-    pub async fn drain(&self, grace: Duration) -> usize {
-        self.door.lines.drain();
-        self.listeners.iter().for_each(|listener| listener.stop());
-        let _grace_over = timeout(grace, self.door.lines.all_ended()).await;
-        self.door.lines.live()
+    /// Turns new clients away, and has every connection read nothing more, be answered what was taken
+    /// from it, and told goodbye: the WebSockets (1001) one after the other during `window`, the others at
+    /// once. Resolves when the last has ended or `grace` is over after that, with the number of those
+    /// that are left.
+    pub async fn drain(&self, window: Duration, grace: Duration) -> usize {
+        for (listener, speaks) in &self.listeners {
+            // They believe that they are connected, and may have asked something.
+            for stream in listener.empty() {
+                serve(&self.door, stream, *speaks);
+            }
+        }
+        let lines = &self.door.lines;
+        lines.drain();
+        for (listener, _) in &self.listeners {
+            listener.stop();
+        }
+        let ended = async {
+            lines.dismiss(window).await;
+            lines.all_ended().await;
+        };
+        let _grace_over = timeout(window + grace, ended).await;
+        lines.live()
+    }
+}
+
+/// Starts the task of a new connection.
+fn serve<I: Intake>(door: &Rc<Door<I>>, stream: Stream, speaks: Speaks) {
+    let door = Rc::clone(door);
+    match speaks {
+        Speaks::Http => spawn_local(connection(door, stream)).detach(),
+        Speaks::Grpc => spawn_local(grpc_connection(door, stream)).detach(),
     }
 }
 
 async fn accept<I: Intake>(door: Rc<Door<I>>, listener: Rc<Listener>, speaks: Speaks) {
     while !door.lines.draining() {
         match listener.accept().await {
-            Ok(stream) => match speaks {
-                Speaks::Http => spawn_local(connection(Rc::clone(&door), stream)).detach(),
-                Speaks::Grpc => spawn_local(grpc_connection(Rc::clone(&door), stream)).detach(),
-            },
+            Ok(stream) => serve(&door, stream, speaks),
             Err(_) if door.lines.draining() => return,
             // The client went away between its call and ours.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -104,34 +131,58 @@ async fn accept<I: Intake>(door: Rc<Door<I>>, listener: Rc<Listener>, speaks: Sp
     }
 }
 
-/// One connection's life. Its rare and large parts are boxed: the task of an idle WebSocket is as
-/// large as its largest part that is not.
+/// One connection's life. Its large parts are boxed, and none of them is kept longer than it is needed: an
+/// idle WebSocket is its task and its session.
 async fn connection<I: Intake>(door: Rc<Door<I>>, stream: Stream) {
     let line = door.lines.enter();
-    prepare(&stream);
-    let end = Box::pin(http::serve(&door, &line, stream)).await;
-    let stream = match end {
-        End::Done(stream) => stream,
+    prepare(&stream, &door.settings);
+    let stream = match Box::pin(begin(&door, &line, stream)).await {
+        Begun::Done(stream) => stream,
+        Begun::Socket(mut session) => {
+            session.live().await;
+            session.end()
+        }
+    };
+    Box::pin(let_go(stream)).await;
+}
+
+/// What a connection has become.
+enum Begun<'a, I: Intake> {
+    Done(Stream),
+    Socket(Box<Session<'a, I>>),
+}
+
+/// Serves HTTP, and lets a WebSocket in.
+async fn begin<'a, I: Intake>(
+    door: &'a Rc<Door<I>>,
+    line: &'a Line,
+    stream: Stream,
+) -> Begun<'a, I> {
+    match http::serve(door, line, stream).await {
+        End::Done(stream) => Begun::Done(stream),
         End::Upgraded {
             stream,
             received,
             peer,
-        } => websocket::serve(&door, &line, stream, received, peer).await,
-    };
-    Box::pin(let_go(stream)).await;
+            deflate,
+        } => {
+            let session = websocket::begin(door, line, stream, received, (peer, deflate)).await;
+            Begun::Socket(Box::new(session))
+        }
+    }
 }
 
 /// As [`connection`]; HTTP/2 says goodbye itself.
 async fn grpc_connection<I: Intake>(door: Rc<Door<I>>, stream: Stream) {
     let line = door.lines.enter();
-    prepare(&stream);
+    prepare(&stream, &door.settings);
     grpc::serve(&door, &line, stream).await;
 }
 
-fn prepare(stream: &Stream) {
+fn prepare(stream: &Stream, settings: &Settings) {
     // It fails only on a socket that is dead already, which the first read will tell.
     let _dead = stream.set_nodelay();
-    stream.set_write_wait(WRITE_WAIT);
+    stream.set_write_wait(settings.write_wait);
 }
 
 /// Ends a connection so that the last bytes arrive: closing a socket with unread bytes in it would
@@ -150,11 +201,11 @@ impl<I> Doors<I> {
     }
 }
 
-/// How large the task of one connection is.
+/// How large the task of one connection is, with its session.
 #[cfg(test)]
 pub(super) fn connection_bytes_for_tests<I: Intake>() -> usize {
     fn bytes_of<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
         size_of::<F>()
     }
-    bytes_of(connection::<I>)
+    bytes_of(connection::<I>) + size_of::<Session<'_, I>>()
 }

@@ -25,6 +25,7 @@ mod lines;
 mod listener;
 pub mod outbox;
 pub mod session;
+mod vigil;
 mod websocket;
 
 #[cfg(test)]
@@ -34,8 +35,9 @@ use crate::frame::Encoding;
 use crate::unit::Micros;
 pub use cors::Cors;
 pub use listener::Doors;
-pub use outbox::{Call, Outbox, Outcome, Peer, Protocol};
+pub use outbox::{Call, Outbox, Outcome, Peer, Protocol, Told};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What the network doors need from the configuration.
 #[derive(Clone, Debug)]
@@ -51,10 +53,26 @@ pub struct Settings {
     pub conn_group_default: Box<str>,
     /// Refuse an upgrade whose `Origin` names another host (`SERVER_WEBSOCKET_CHECK_ORIGIN`).
     pub check_origin: bool,
+    /// Let WebSocket clients send compressed messages (`RINGTAIL_WEBSOCKET_DEFLATE`).
+    pub websocket_deflate: bool,
     /// What pages of other hosts may ask over HTTP (`SERVER_CORS_ENABLED`); `None` tells them nothing.
     pub cors: Option<Cors>,
     /// Largest message or body, in bytes (`server.max_message_bytes`).
     pub message_bytes_max: usize,
+    /// The same for gRPC (`server.grpc.max_message_bytes`), whose clients expect Go's limit.
+    pub grpc_message_bytes_max: usize,
+    /// Between two pings of a WebSocket (`SERVER_WEBSOCKET_PING_INTERVAL_MS`).
+    pub ping_interval: Duration,
+    /// A WebSocket whose last pong is longer ago is dropped (`SERVER_WEBSOCKET_PONG_WAIT_INTERVAL_MS`).
+    pub pong_wait: Duration,
+    /// Who takes nothing for so long is dropped (`SERVER_WEBSOCKET_WRITE_WAIT_INTERVAL_MS`).
+    pub write_wait: Duration,
+    /// How long the holder of a name has to show that it lives when another wants the name.
+    pub proof_wait: Duration,
+    /// From a connection's opening, or its last answer, to the end of the next request's head.
+    pub head_wait: Duration,
+    /// From the first byte of a message or body to its last.
+    pub message_wait: Duration,
 }
 
 /// Why a message could not be taken just now. The door waits and offers the same bytes again.
@@ -64,6 +82,34 @@ pub enum Wait {
     Room,
     /// A topic in the message is not known yet; the control core has been asked.
     Topics,
+    /// The same request is in hand elsewhere, or another shard is asked whether it is.
+    Twin,
+}
+
+/// Why a WebSocket is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwelcome {
+    /// Another connection has its id and group.
+    Duplicate,
+    /// The server has as many as it may.
+    Full,
+}
+
+/// Why a connection was ended without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// No pong came for too long.
+    NoPong,
+    /// Another wanted its name, and it did not show in time that it lives.
+    Superseded,
+    /// It did not take what it was sent.
+    SlowReader,
+    /// A WebSocket message took too long.
+    SlowMessage,
+    /// The head of an HTTP request took too long.
+    SlowHead,
+    /// The body of an HTTP request or a gRPC message took too long.
+    SlowBody,
 }
 
 /// What happened at a door, for the shard's counters.
@@ -75,6 +121,13 @@ pub enum Note {
         lived_us: u64,
     },
     UpgradeFailed,
+    /// A WebSocket was told that it is not served, and why.
+    TurnedAway(Unwelcome),
+    /// A WebSocket was closed in favour of a newer one of the same name.
+    Replaced,
+    Cut(Cut),
+    /// A ping could not be sent.
+    PingFailed,
     /// A WebSocket was closed for breaking the protocol, with this close code.
     ProtocolError {
         code: u16,
@@ -82,7 +135,23 @@ pub enum Note {
     /// A read failed or ended in the middle of a message.
     ReadError,
     UnknownContentType,
+    Refused(Refused),
     BytesReceived(u64),
+}
+
+/// Why the door itself refused a request, or a whole connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A body over the limit.
+    TooLarge,
+    /// The shard holds too many unfinished bodies.
+    NoRoom,
+    /// HTTP/1 or HTTP/2 that is none, or that ended too early or too late.
+    BrokenHttp,
+    /// A path or method that is not served.
+    NotServed,
+    /// A gRPC call that ended with a status.
+    Call,
 }
 
 /// Takes what the doors receive. Implemented by the shard; cheap to clone (an `Rc` inside).
@@ -98,6 +167,15 @@ pub trait Intake: Clone + 'static {
 
     /// Takes one REST body or gRPC message. `Ok` means that the answer will come through `call`.
     fn offer_call(&self, call: &Rc<Call>, encoding: Encoding, body: &[u8]) -> Result<(), Wait>;
+
+    /// What a WebSocket holds while it is served. Dropping it makes room for others.
+    type Place: 'static;
+
+    /// Asks for a place for a WebSocket. Dropping the question takes it back.
+    fn admit(&self, outbox: &Rc<Outbox>) -> impl Future<Output = Result<Self::Place, Unwelcome>>;
+
+    /// The connection that has this place was told to prove that it lives, and does.
+    fn is_alive(&self, _place: &Self::Place) {}
 
     /// Resolves when offering again makes sense. May resolve early. Dropping it loses nothing.
     fn until(&self, wait: Wait) -> impl Future<Output = ()>;

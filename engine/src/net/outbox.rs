@@ -6,6 +6,7 @@
 //! Full:    a connection whose outbox holds more than [`OUTBOX_BYTES_MAX`](crate::limit) is not read
 //!          any more; what was taken before is still answered, and the shard bounds that.
 
+use crate::limit::{REASON_BYTES_MAX, cut};
 use crate::rt::stream::Stream;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -22,27 +23,69 @@ pub struct Peer {
     pub conn_group: Box<str>,
 }
 
+/// What the shard wants of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Told {
+    #[default]
+    Nothing,
+    /// Another has come under its name: is this one still there?
+    ProveLife,
+    /// Another has taken its place.
+    Leave,
+}
+
 /// One WebSocket connection's answers on their way out.
 #[derive(Debug)]
 pub struct Outbox {
     pub peer: Peer,
+    /// Tells the connections of a shard apart, also those that have ended.
+    pub number: u64,
     bytes: RefCell<Vec<u8>>,
     /// How many of `bytes` the kernel has taken.
     sent: Cell<usize>,
+    /// How many bytes the kernel has taken since the beginning.
+    taken: Cell<u64>,
     waker: RefCell<Option<Waker>>,
     unanswered: Cell<u32>,
     gone: Cell<bool>,
+    told: Cell<Told>,
 }
 
 impl Outbox {
     pub fn new(peer: Peer) -> Self {
+        thread_local! {
+            static OPENED: Cell<u64> = const { Cell::new(0) };
+        }
+        let number = OPENED.get();
+        OPENED.set(number + 1);
         Self {
             peer,
+            number,
             bytes: RefCell::default(),
             sent: Cell::new(0),
+            taken: Cell::new(0),
             waker: RefCell::default(),
             unanswered: Cell::new(0),
             gone: Cell::new(false),
+            told: Cell::default(),
+        }
+    }
+
+    /// Tells the connection something, and wakes it. It is taken once; the last word counts.
+    pub fn tell(&self, told: Told) {
+        self.told.set(told);
+        self.wake();
+    }
+
+    /// What the connection was told last, once.
+    pub fn take_told(&self) -> Told {
+        self.told.take()
+    }
+
+    /// Has the connection's task look again.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
         }
     }
 
@@ -63,9 +106,7 @@ impl Outbox {
             return;
         }
         write(&mut self.bytes.borrow_mut());
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
+        self.wake();
     }
 
     /// Requests taken from this connection and not answered yet.
@@ -88,6 +129,11 @@ impl Outbox {
         self.bytes.borrow().len() - self.sent.get()
     }
 
+    /// Bytes that the kernel has taken since the beginning.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.taken.get()
+    }
+
     /// Appends a frame of the door's own, such as a pong. The connection's task itself calls it, so
     /// nobody is woken.
     pub(super) fn put(&self, write: impl FnOnce(&mut Vec<u8>)) {
@@ -105,6 +151,7 @@ impl Outbox {
             let waiting = &bytes[self.sent.get()..];
             let sent = ready!(stream.poll_send(context, waiting))?;
             self.sent.set(self.sent.get() + sent);
+            self.taken.set(self.taken.get() + sent as u64);
         }
         bytes.clear();
         self.sent.set(0);
@@ -114,8 +161,8 @@ impl Outbox {
         Poll::Ready(Ok(()))
     }
 
-    /// Wakes the connection's task at the next answer.
-    pub(super) fn listen(&self, context: &Context<'_>) {
+    /// Wakes the connection's task at the next answer, or when it is told something.
+    pub fn listen(&self, context: &Context<'_>) {
         remember(&self.waker, context);
     }
 
@@ -133,6 +180,8 @@ impl Outbox {
 pub enum Protocol {
     Rest,
     Grpc,
+    /// One request of a gRPC stream: answered as a WebSocket's.
+    GrpcStream,
 }
 
 /// What a call came to; each protocol has its own word for it.
@@ -165,6 +214,10 @@ impl Call {
         Self::new(peer, Protocol::Grpc)
     }
 
+    pub fn grpc_stream(peer: Peer) -> Self {
+        Self::new(peer, Protocol::GrpcStream)
+    }
+
     fn new(peer: Peer, protocol: Protocol) -> Self {
         Self {
             peer,
@@ -193,6 +246,37 @@ impl Call {
         })
         .await
     }
+}
+
+impl Peer {
+    /// The id as it may be shown: text as it is, everything else escaped, cut to a bound.
+    pub(super) fn shown_id(&self) -> String {
+        shown(&self.conn_id)
+    }
+
+    /// The group, in the same way.
+    pub(super) fn shown_group(&self) -> String {
+        shown(self.conn_group.as_bytes())
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    let mut shown = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            if letter.is_control() {
+                shown.extend(letter.escape_default());
+            } else {
+                shown.push(letter);
+            }
+        }
+        shown.extend(chunk.invalid().escape_ascii().map(char::from));
+        if REASON_BYTES_MAX < shown.len() {
+            break;
+        }
+    }
+    shown.truncate(cut(&shown, REASON_BYTES_MAX).len());
+    shown
 }
 
 fn remember(slot: &RefCell<Option<Waker>>, context: &Context<'_>) {
@@ -226,6 +310,21 @@ mod tests {
         outbox.answer(false, |out| out.extend_from_slice(b"second"));
         assert_eq!(outbox.unanswered(), 0);
         assert_eq!(outbox.take_unsent(), b"first,second");
+    }
+
+    #[test]
+    fn ids_are_shown_as_they_are_unless_they_could_do_harm() {
+        let shown = |id: &[u8]| {
+            let peer = Peer {
+                conn_id: id.into(),
+                ..Peer::default()
+            };
+            peer.shown_id()
+        };
+        assert_eq!(shown("rider-7 'ü'".as_bytes()), "rider-7 'ü'");
+        assert_eq!(shown(b"a\xff\nb\x1b"), r"a\xff\nb\u{1b}");
+        assert_eq!(shown(&[b'x'; 5_000]).len(), REASON_BYTES_MAX);
+        assert!(shown(&[0xff; 5_000]).len() <= REASON_BYTES_MAX);
     }
 
     #[test]

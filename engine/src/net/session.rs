@@ -5,25 +5,30 @@
 //! Core:    one shard.
 //! Cancel:  the task is never cancelled but by the end of its executor.
 //! Full:    a shard without room, or a client that does not read its answers, stops the reading;
-//!          TCP tells the client.
+//!          TCP tells the client. Who reads, writes or answers pings too slowly is cut off.
 //!
 //! An idle connection is this struct, its socket and one row in the table of lines: the receive
 //! buffer is lent for the length of one poll, and stays only while there is something in it.
 
 use super::door::Door;
 use super::lines::Line;
-use super::outbox::Outbox;
-use super::{Intake, Note, Wait};
+use super::outbox::{Outbox, Peer};
+use super::vigil::{Reading, Vigil};
+use super::{Cut, Intake, Note, Unwelcome, Wait};
 use crate::frame::buffer::{Buffer, Parked};
 use crate::frame::websocket::{self, Decoder, Fault, Item, close_code};
 use crate::limit::OUTBOX_BYTES_MAX;
 use crate::rt::executor::yield_if_needed;
 use crate::rt::stream::Stream;
+use crate::rt::timer::Moment;
+use crate::unit::Micros;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+
+mod watch;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub enum Farewell {
     Echo(Option<u16>),
     Fault(Fault),
     GoingAway,
+    Unwelcome(Unwelcome),
+    Replaced,
 }
 
 /// What moves a connection from one state to the next.
@@ -52,9 +59,12 @@ pub enum Cue {
     PeerClosed(Option<u16>),
     Fault(Fault),
     Drain,
+    Replaced,
     Answered,
     FarewellSent,
     PeerGone,
+    /// A deadline has passed: nothing more is said.
+    Cut(Cut),
 }
 
 impl State {
@@ -64,9 +74,10 @@ impl State {
             (Self::Open, Cue::PeerClosed(code)) => Some(Self::Finishing(Farewell::Echo(code))),
             (Self::Open, Cue::Fault(fault)) => Some(Self::Finishing(Farewell::Fault(fault))),
             (Self::Open, Cue::Drain) => Some(Self::Finishing(Farewell::GoingAway)),
+            (Self::Open, Cue::Replaced) => Some(Self::Finishing(Farewell::Replaced)),
             (Self::Finishing(_), Cue::Answered) => Some(Self::Parting),
             (Self::Parting, Cue::FarewellSent)
-            | (Self::Open | Self::Finishing(_) | Self::Parting, Cue::PeerGone) => {
+            | (Self::Open | Self::Finishing(_) | Self::Parting, Cue::PeerGone | Cue::Cut(_)) => {
                 Some(Self::Closed)
             }
             _ => None,
@@ -80,26 +91,37 @@ enum Turn {
     Bytes,
     /// The shard has no room; do not even receive.
     NoRoom,
+    /// There is something new to send.
+    Again,
     Cue(Cue),
 }
 
 /// Why decoding stopped.
 enum Stop {
-    /// Every whole message was taken.
-    NeedsMore,
+    /// Every whole message was taken, if there were any.
+    NeedsMore {
+        took: bool,
+    },
     Wait(Wait),
     /// The client must read its answers first.
     OutboxFull,
     Cue(Cue),
 }
 
-pub(super) struct Session<'a, I> {
+pub(super) struct Session<'a, I: Intake> {
     door: &'a Door<I>,
     line: &'a Line,
     stream: Stream,
     outbox: Rc<Outbox>,
+    /// And since when it is held; `None` for who is only told that it is not served.
+    place: Option<(I::Place, Micros)>,
     decoder: Decoder,
     state: State,
+    vigil: Vigil,
+    /// Something in the vigil may be due.
+    is_due: bool,
+    /// It is not read for want of room.
+    is_paused: bool,
     /// Held while there are bytes to decode, or more to receive at once.
     buffer: Option<Buffer>,
     parked: Parked,
@@ -110,21 +132,33 @@ pub(super) struct Session<'a, I> {
 }
 
 impl<'a, I: Intake> Session<'a, I> {
-    /// `received` are bytes that came behind the request for the upgrade.
+    /// A connection that has a place. `received` are bytes that came behind its request for the upgrade; `deflate`
+    /// says that messages may come compressed.
     pub(super) fn new(
         door: &'a Door<I>,
         line: &'a Line,
         stream: Stream,
         outbox: Rc<Outbox>,
-        received: &[u8],
+        place: I::Place,
+        (received, deflate): (&[u8], bool),
     ) -> Self {
+        let decoder = Decoder::new(door.settings.message_bytes_max);
+        let decoder = match &door.inflater {
+            Some(inflater) if deflate => decoder.inflating(Rc::clone(inflater)),
+            _ => decoder,
+        };
         Self {
             door,
             line,
             stream,
             outbox,
-            decoder: Decoder::new(door.settings.message_bytes_max),
+            place: Some((place, door.intake.now())),
+            decoder,
             state: State::Open,
+            vigil: Vigil::begin(Moment::now(), &door.settings),
+            // So that the first turn has it woken for what is due first.
+            is_due: true,
+            is_paused: false,
             buffer: None,
             parked: Parked::from_bytes(received),
             needed: received.len() + 1,
@@ -132,18 +166,54 @@ impl<'a, I: Intake> Session<'a, I> {
         }
     }
 
-    /// Serves the connection until it is closed, and gives back the socket to be let go.
-    pub(super) async fn live(mut self) -> Stream {
+    /// A connection that is only told something: what its outbox holds, and the farewell.
+    pub(super) fn parting(
+        door: &'a Door<I>,
+        line: &'a Line,
+        stream: Stream,
+        outbox: Rc<Outbox>,
+        farewell: Farewell,
+    ) -> Self {
+        Self {
+            door,
+            line,
+            stream,
+            outbox,
+            place: None,
+            decoder: Decoder::new(door.settings.message_bytes_max),
+            state: State::Finishing(farewell),
+            vigil: Vigil::of_writing(),
+            is_due: false,
+            is_paused: false,
+            buffer: None,
+            parked: Parked::Nothing,
+            needed: 1,
+            undecoded: false,
+        }
+    }
+
+    /// Serves the connection until it is closed.
+    pub(super) async fn live(&mut self) {
         while self.state != State::Closed {
             let turn = poll_fn(|context| self.poll_turn(context)).await;
             match turn {
                 Turn::Bytes => self.digest().await,
                 Turn::NoRoom => self.hold(Wait::Room).await,
+                Turn::Again => {}
                 Turn::Cue(cue) => self.enter(cue),
             }
             yield_if_needed().await;
         }
         self.outbox.leave();
+    }
+
+    /// Gives its place back, and the socket to be let go.
+    pub(super) fn end(self) -> Stream {
+        if let Some((_, opened)) = &self.place {
+            let lived_us = self.door.intake.now().since(*opened);
+            let ended = Note::Disconnected { lived_us };
+            self.door.intake.note_of(&self.outbox.peer, ended);
+        }
         self.stream
     }
 
@@ -152,15 +222,23 @@ impl<'a, I: Intake> Session<'a, I> {
         let Some(next) = self.state.on(cue) else {
             return;
         };
-        if let Cue::Fault(fault) = cue {
-            let code = fault.close_code();
-            let fault = Note::ProtocolError { code };
-            self.door.intake.note_of(&self.outbox.peer, fault);
+        let note = match cue {
+            Cue::Fault(fault) => Some(Note::ProtocolError {
+                code: fault.close_code(),
+            }),
+            Cue::Replaced => Some(Note::Replaced),
+            Cue::Cut(cut) => Some(Note::Cut(cut)),
+            _ => None,
+        };
+        if let Some(note) = note {
+            self.door.intake.note_of(&self.outbox.peer, note);
         }
         if let (State::Finishing(farewell), State::Parting) = (self.state, next) {
-            self.outbox.put(|out| farewell.write(out));
+            self.outbox
+                .put(|out| farewell.write(&self.outbox.peer, out));
         }
         if next != State::Open {
+            self.vigil.only_writing();
             self.parked = Parked::Nothing;
             if let Some(buffer) = self.buffer.take() {
                 self.door.pool.give_back(buffer);
@@ -171,17 +249,17 @@ impl<'a, I: Intake> Session<'a, I> {
 
     /// One look at everything that this connection waits for.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Turn> {
-        let sent = self.outbox.poll_send(&mut self.stream, context);
-        if let Poll::Ready(Err(_)) = sent {
-            return Poll::Ready(Turn::Cue(Cue::PeerGone));
-        }
+        let is_sent = match self.poll_send(context) {
+            Poll::Ready(Err(cue)) => return Poll::Ready(Turn::Cue(cue)),
+            sent => sent.is_ready(),
+        };
         let turn = match self.state {
             State::Open => self.poll_open(context),
-            State::Finishing(_) if sent.is_ready() && self.outbox.unanswered() == 0 => {
+            State::Finishing(_) if is_sent && self.outbox.unanswered() == 0 => {
                 Poll::Ready(Turn::Cue(Cue::Answered))
             }
-            State::Parting if sent.is_ready() => Poll::Ready(Turn::Cue(Cue::FarewellSent)),
-            State::Finishing(_) | State::Parting | State::Closed => Poll::Pending,
+            State::Parting if is_sent => Poll::Ready(Turn::Cue(Cue::FarewellSent)),
+            State::Finishing(_) | State::Parting | State::Closed => self.poll_due(Reading::Paused),
         };
         if turn.is_pending() {
             self.outbox.listen(context);
@@ -191,12 +269,14 @@ impl<'a, I: Intake> Session<'a, I> {
     }
 
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<Turn> {
-        if self.line.draining() {
+        if self.line.must_leave() {
             return Poll::Ready(Turn::Cue(Cue::Drain));
         }
         if self.outbox.waiting_bytes() > OUTBOX_BYTES_MAX {
             self.park();
-            return Poll::Pending;
+            self.is_paused = true;
+            let told = self.poll_told();
+            return told.map_or_else(|| self.poll_due(Reading::Paused), Poll::Ready);
         }
         if self.undecoded {
             return Poll::Ready(Turn::Bytes);
@@ -205,11 +285,22 @@ impl<'a, I: Intake> Session<'a, I> {
             self.park();
             return Poll::Ready(Turn::NoRoom);
         }
+        self.resume();
         match self.poll_receive(context) {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                let told = self.poll_told();
+                told.map_or_else(|| self.poll_due(Reading::Done), Poll::Ready)
+            }
             Poll::Ready(Ok(bytes)) if bytes > 0 => {
                 self.door.intake.note(Note::BytesReceived(bytes as u64));
-                Poll::Ready(Turn::Bytes)
+                self.vigil.heard();
+                if let Some(turn @ Turn::Cue(_)) = self.poll_told() {
+                    return Poll::Ready(turn);
+                }
+                match self.poll_due(Reading::Behind) {
+                    Poll::Ready(Turn::Cue(cue)) => Poll::Ready(Turn::Cue(cue)),
+                    _ => Poll::Ready(Turn::Bytes),
+                }
             }
             Poll::Ready(ended) => {
                 if ended.is_err() || !self.parked.is_empty() {
@@ -265,9 +356,10 @@ impl<'a, I: Intake> Session<'a, I> {
         let mut buffer =
             resumed.unwrap_or_else(|| self.door.pool.resume(std::mem::take(&mut self.parked)));
         let stop = self.decode(&mut buffer);
+        let has_begun = !buffer.is_empty() || self.decoder.is_inside();
         self.buffer = Some(buffer);
         match stop {
-            Stop::NeedsMore => {}
+            Stop::NeedsMore { took } => self.watch_message(has_begun, took),
             Stop::Wait(wait) => {
                 self.undecoded = true;
                 self.hold(wait).await;
@@ -281,6 +373,7 @@ impl<'a, I: Intake> Session<'a, I> {
     }
 
     fn decode(&mut self, buffer: &mut Buffer) -> Stop {
+        let mut took = false;
         loop {
             if self.outbox.waiting_bytes() > OUTBOX_BYTES_MAX {
                 self.needed = buffer.len() + 1;
@@ -301,16 +394,17 @@ impl<'a, I: Intake> Session<'a, I> {
                         self.needed = buffer.len() + 1;
                         return Stop::Wait(wait);
                     }
+                    took = true;
                 }
                 Item::Ping(payload) => {
                     self.outbox.put(|out| websocket::write_pong(payload, out));
                 }
-                Item::Pong(_) => {}
+                Item::Pong(_) => self.pong(),
                 Item::Close { code, .. } => return Stop::Cue(Cue::PeerClosed(code)),
                 Item::More { needed } => {
                     buffer.consume(consumed);
                     self.needed = needed;
-                    return Stop::NeedsMore;
+                    return Stop::NeedsMore { took };
                 }
             }
             buffer.consume(consumed);
@@ -320,10 +414,11 @@ impl<'a, I: Intake> Session<'a, I> {
     /// Waits until the message can be offered again; answers go on leaving meanwhile. Boxed, because
     /// most connections never come here.
     fn hold(&mut self, wait: Wait) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        self.is_paused = true;
         Box::pin(async move {
             let seat = match wait {
                 Wait::Room => self.door.take_seat(),
-                Wait::Topics => None,
+                Wait::Topics | Wait::Twin => None,
             };
             // The few who come first keep their buffers, which saves copying; a crowd may not.
             if seat.is_none() {
@@ -332,11 +427,8 @@ impl<'a, I: Intake> Session<'a, I> {
             let intake = self.door.intake.clone();
             let mut until = pin!(intake.until(wait));
             let cue = poll_fn(|context| {
-                if let Poll::Ready(Err(_)) = self.outbox.poll_send(&mut self.stream, context) {
-                    return Poll::Ready(Some(Cue::PeerGone));
-                }
-                if self.line.draining() {
-                    return Poll::Ready(Some(Cue::Drain));
+                if let Poll::Ready(cue) = self.poll_held(context) {
+                    return Poll::Ready(Some(cue));
                 }
                 self.outbox.listen(context);
                 self.line.listen(context);
@@ -350,12 +442,29 @@ impl<'a, I: Intake> Session<'a, I> {
     }
 }
 
+impl Unwelcome {
+    /// The text of the close frame.
+    fn farewell(self, peer: &Peer) -> String {
+        match self {
+            Self::Duplicate => format!("duplicate connection: {}", peer.shown_id()),
+            Self::Full => "Max connection reached".to_owned(),
+        }
+    }
+}
+
 impl Farewell {
-    fn write(self, out: &mut Vec<u8>) {
+    fn write(self, peer: &Peer, out: &mut Vec<u8>) {
         match self {
             Self::Echo(code) => websocket::write_close(code, "", out),
             Self::Fault(fault) => websocket::write_refusal(fault, out),
             Self::GoingAway => websocket::write_close(Some(close_code::GOING_AWAY), "", out),
+            Self::Unwelcome(why) => {
+                websocket::write_close(Some(close_code::POLICY), &why.farewell(peer), out);
+            }
+            Self::Replaced => {
+                let why = "replaced by a newer connection";
+                websocket::write_close(Some(close_code::POLICY), why, out);
+            }
         }
     }
 }

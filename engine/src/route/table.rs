@@ -2,7 +2,7 @@
 
 use super::Pattern;
 use crate::unit::{TopicId, TopicIndex};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// One topic that exists.
@@ -18,6 +18,9 @@ pub struct Table {
     pattern: Pattern,
     topics: Vec<Topic>,
     kinds: HashMap<Box<[u8]>, TopicIndex>,
+    deleted: BTreeSet<TopicIndex>,
+    /// Topics deleted earlier, of which journals may hold something and not know that.
+    pub buried: Vec<TopicId>,
     /// Why clients can cause no more topics to exist, when they cannot.
     pub closed: Option<Arc<str>>,
 }
@@ -29,6 +32,8 @@ impl Table {
             pattern,
             topics: Vec::new(),
             kinds: HashMap::new(),
+            deleted: BTreeSet::new(),
+            buried: Vec::new(),
             closed: None,
         };
         for topic in topics {
@@ -47,6 +52,23 @@ impl Table {
         index
     }
 
+    /// Marks a topic as deleted: nothing is routed to it any more, and nothing finds it. Its row stays.
+    pub fn delete(&mut self, index: TopicIndex) {
+        self.kinds.retain(|_, row| *row != index);
+        if self.topic(index).is_some() {
+            self.deleted.insert(index);
+        }
+    }
+
+    pub fn is_deleted(&self, index: TopicIndex) -> bool {
+        self.deleted.contains(&index)
+    }
+
+    /// Topics that are there.
+    pub fn living(&self) -> usize {
+        self.topics.len() - self.deleted.len()
+    }
+
     pub fn pattern(&self) -> &Pattern {
         &self.pattern
     }
@@ -62,8 +84,10 @@ impl Table {
 
     /// The row of the topic of this name.
     pub fn find(&self, name: &str) -> Option<TopicIndex> {
-        let row = self.topics.iter().position(|topic| *topic.name == *name)?;
-        Some(TopicIndex(row as u32))
+        let rows = (0..).map(TopicIndex).zip(&self.topics);
+        let mut found = rows.filter(|(_, topic)| *topic.name == *name);
+        let (row, _) = found.find(|(row, _)| !self.is_deleted(*row))?;
+        Some(row)
     }
 
     /// Where events of this type go; `None` when no topic is known for it yet.
@@ -87,6 +111,18 @@ mod tests {
         assert_eq!(table.route(b"click"), Some(TopicIndex(0)));
         assert_eq!(table.route(b"other"), None);
         assert_eq!(table.find("other"), Some(TopicIndex(1)));
+        let mut later = table.clone();
+        later.delete(TopicIndex(0));
+        assert_eq!(
+            (later.route(b"click"), later.find("in-click")),
+            (None, None)
+        );
+        assert_eq!(later.add(topic(3, "in-click")), TopicIndex(2));
+        assert_eq!(later.route(b"click"), Some(TopicIndex(2)));
+        assert_eq!(
+            (later.find("in-click"), later.living()),
+            (Some(TopicIndex(2)), 2)
+        );
         let one = Table::new(Pattern::parse("other").unwrap(), table.topics().to_vec());
         assert_eq!(one.route(b"anything"), Some(TopicIndex(1)));
     }

@@ -118,6 +118,21 @@ impl Listener {
         Ok(Stream { stream })
     }
 
+    /// Gives the connections that the kernel has taken in already, and has it take in no more: closing a
+    /// listener would reset them. To be followed by [`Listener::stop`].
+    pub fn empty(&self) -> Vec<Stream> {
+        // Neither fails on a socket that listens; were it so, there would only be less to take.
+        let _queue = self.socket.listen(0);
+        let _wait = self.socket.set_nonblocking(true);
+        let mut streams = Vec::new();
+        while let Ok((socket, _)) = self.socket.accept() {
+            // SAFETY: the descriptor is a connected socket that nothing else owns.
+            let stream = unsafe { glommio::net::TcpStream::from_raw_fd(socket.into_raw_fd()) };
+            streams.push(Stream { stream });
+        }
+        streams
+    }
+
     /// Ends a waiting `accept` and every later one, and turns new connections away.
     pub fn stop(&self) {
         // It can only fail on a socket that does not listen, which is what is wanted.
@@ -284,6 +299,28 @@ mod tests {
             listener.stop();
             let ended = accept.await.unwrap_err();
             assert_eq!(ended.kind(), io::ErrorKind::InvalidInput);
+            assert!(std::net::TcpStream::connect(address).is_err());
+        });
+    }
+
+    #[test]
+    fn who_was_in_the_queue_is_served_when_the_listener_ends() {
+        run(async {
+            let listener = Listener::bind(loopback()).unwrap();
+            let address = listener.local_address().unwrap();
+            let call = |_| std::net::TcpStream::connect(address).unwrap();
+            let mut clients: Vec<_> = (0..5).map(call).collect();
+            let streams = listener.empty();
+            listener.stop();
+            assert_eq!(streams.len(), 5);
+            for mut stream in streams {
+                stream.send_all(b"served").await.unwrap();
+            }
+            for client in &mut clients {
+                let mut seen = [0; 6];
+                client.read_exact(&mut seen).unwrap();
+                assert_eq!(&seen, b"served");
+            }
             assert!(std::net::TcpStream::connect(address).is_err());
         });
     }

@@ -5,8 +5,40 @@
 
 use futures_util::future::{Either, select};
 use glommio::timer::Timer;
+use rustix::time::{ClockId, clock_gettime};
 use std::pin::pin;
 use std::time::Duration;
+
+/// A moment on the monotonic clock, in milliseconds: what deadlines are kept by, for it never jumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    pub const NEVER: Self = Self(u64::MAX);
+
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    pub fn now() -> Self {
+        let now = clock_gettime(ClockId::Monotonic);
+        Self(now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000)
+    }
+
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// A moment so much later; of a part of a millisecond nothing is kept.
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(time.as_millis() as u64))
+    }
+
+    /// From `earlier` to this moment; nothing when it is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
 
 /// Waits for at least `time`.
 pub async fn sleep(time: Duration) {

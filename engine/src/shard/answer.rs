@@ -13,6 +13,16 @@ pub(super) enum To {
     Call(Rc<Call>),
 }
 
+impl To {
+    /// Nothing else is waiting to be answered there.
+    pub(super) fn is_free(&self) -> bool {
+        match self {
+            Self::Socket(outbox) => outbox.unanswered() == 0,
+            Self::Call(_) => true,
+        }
+    }
+}
+
 /// What a request comes to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict<'a> {
@@ -81,6 +91,7 @@ pub(super) fn give(
             let door = match call.protocol {
                 Protocol::Rest => Door::Rest,
                 Protocol::Grpc => Door::Grpc,
+                Protocol::GrpcStream => Door::Socket,
             };
             let mut body = Vec::with_capacity(64 + guid.len());
             with_answer(verdict, guid, now, door, |answer| {

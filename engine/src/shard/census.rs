@@ -63,12 +63,19 @@ pub struct GroupCounts {
     pub batches_undecodable: u64,
     /// Batches for topics that cannot be.
     pub batches_refused: u64,
+    /// Batches that were there before.
+    pub duplicates: u64,
     pub read_errors: u64,
     pub protocol_errors: u64,
     pub unknown_content_type: u64,
     pub connections_opened: u64,
+    /// Requests for a WebSocket that were refused as such.
     pub connections_failed: u64,
+    /// WebSockets that were not served because another has their name, or because there are too many.
+    pub connections_duplicate: u64,
+    pub connections_over_limit: u64,
     pub connections_current: u64,
+    pub ping_failures: u64,
     pub session_ms: Tally,
     /// From the client's `sent_time` to the events' being safe, for each event of the batch.
     pub event_ms: Tally,
@@ -82,12 +89,16 @@ impl Default for GroupCounts {
             batches_accepted: 0,
             batches_undecodable: 0,
             batches_refused: 0,
+            duplicates: 0,
             read_errors: 0,
             protocol_errors: 0,
             unknown_content_type: 0,
             connections_opened: 0,
             connections_failed: 0,
+            connections_duplicate: 0,
+            connections_over_limit: 0,
             connections_current: 0,
+            ping_failures: 0,
             session_ms: Tally::new(&SESSION_BORDERS_MS),
             event_ms: Tally::new(&BORDERS_MS),
             server_ms: Tally::new(&BORDERS_MS),
@@ -100,12 +111,16 @@ impl GroupCounts {
         self.batches_accepted += other.batches_accepted;
         self.batches_undecodable += other.batches_undecodable;
         self.batches_refused += other.batches_refused;
+        self.duplicates += other.duplicates;
         self.read_errors += other.read_errors;
         self.protocol_errors += other.protocol_errors;
         self.unknown_content_type += other.unknown_content_type;
         self.connections_opened += other.connections_opened;
         self.connections_failed += other.connections_failed;
+        self.connections_duplicate += other.connections_duplicate;
+        self.connections_over_limit += other.connections_over_limit;
         self.connections_current += other.connections_current;
+        self.ping_failures += other.ping_failures;
         self.session_ms.add(&other.session_ms);
         self.event_ms.add(&other.event_ms);
         self.server_ms.add(&other.server_ms);

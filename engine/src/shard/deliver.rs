@@ -9,8 +9,11 @@
 
 use super::answer::{Guid, To, Verdict, give};
 use super::census::{Entries, Fate};
-use super::intake::{Arrival, Core, Refused, Stop, Work};
-use super::settle::Waiter;
+use super::dedupe;
+use super::intake::{Arrival, Core, Stop, Work};
+use super::routing::Refused;
+use super::settle::{TWIN_FAILED, Waiter};
+use super::twin::Twin;
 use crate::event::{Batch, SentTime};
 use crate::kafka::writer::{Mark, RECORD_OVERHEAD_BYTES, Record, Settled, Word, Writer};
 use crate::kafka::{Header, Key, Settings};
@@ -23,6 +26,7 @@ use crate::shard::Acknowledge;
 use crate::shard::clock::Clock;
 use crate::unit::{Micros, TopicIndex};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +45,8 @@ pub(super) struct Delivery {
     /// What one topic may hold of the budget before its senders wait.
     topic_bytes_max: usize,
     requests: RefCell<Requests>,
+    /// Repetitions of requests that have not settled.
+    repeated: RefCell<HashMap<dedupe::Key, Vec<Waiter>>>,
     /// Why the cluster cannot be reached, by the control core's word.
     fault: RefCell<Option<Arc<str>>>,
     /// Everything has settled.
@@ -90,6 +96,7 @@ impl Delivery {
             settings,
             topic_bytes_max: in_flight_bytes_max / 4,
             requests: RefCell::default(),
+            repeated: RefCell::default(),
             fault: RefCell::default(),
             quiet: Notify::new(),
         }
@@ -101,6 +108,12 @@ impl Delivery {
 
     pub(super) fn take_fault(&self, fault: Option<Arc<str>>) {
         self.fault.replace(fault);
+    }
+
+    /// Lets a repetition wait for what becomes of the request that it repeats.
+    pub(super) fn follow(&self, key: dedupe::Key, waiter: Waiter) {
+        let mut repeated = self.repeated.borrow_mut();
+        repeated.entry(key).or_default().push(waiter);
     }
 
     /// One part of a request is done; gives the request when that was the last.
@@ -160,9 +173,10 @@ impl Core {
         work: &mut Work,
         arrival: &Arrival<'_>,
         to: To,
-        now: Micros,
+        (twin, now): (Option<dedupe::Key>, Micros),
     ) {
-        let request = self.begin(work, arrival, to, now);
+        let mut request = self.begin(work, arrival, to, now);
+        request.waiter.twin = twin.map(Twin::First);
         let number = delivery.requests.borrow_mut().enter(request);
         let table = self.table.borrow();
         let source = work.batch.source(arrival.message);
@@ -203,7 +217,7 @@ impl Core {
                 debug_assert!(last.is_none(), "the sending itself is a part");
             }
         }
-        settle_part(delivery, work, number, now);
+        self.settle_part(delivery, work, number, now);
     }
 
     /// Counts a batch that is taken; one part more is missing than it has events, until all were sent.
@@ -244,6 +258,7 @@ impl Core {
                 entries: Entries::NONE,
                 sent_ms: work.batch.sent_time.map(SentTime::millis),
                 refusal: None,
+                twin: None,
             },
             missing: events as u32 + 1,
             refused: Refused::default(),
@@ -261,7 +276,7 @@ impl Core {
                 Some(Word::Settled(settled)) => {
                     let number = settled.mark.request;
                     self.settle_event(delivery, &mut work.probe, settled);
-                    settle_part(delivery, &mut work, number, now);
+                    self.settle_part(delivery, &mut work, number, now);
                 }
             }
         }
@@ -301,12 +316,37 @@ impl Core {
             .topic(topic)
             .map_or_else(|| "".into(), |topic| topic.name.clone())
     }
+
+    /// One part of a request is done; answers it, and those that repeat it, when that was the last.
+    fn settle_part(&self, delivery: &Delivery, work: &mut Work, number: u32, now: Micros) {
+        let Some(request) = delivery.count_down(number) else {
+            return;
+        };
+        let is_delivered = request.refused.is_empty();
+        let twin = request.waiter.twin;
+        answer(work, request, now);
+        if let (Some(dedupe), Some(Twin::First(key))) = (&mut work.dedupe, twin) {
+            dedupe.settle(key, is_delivered, now);
+            self.said.wake_all();
+            let repeated = delivery.repeated.borrow_mut().remove(&key);
+            for waiter in repeated.into_iter().flatten() {
+                answer_repeated(work, &waiter, is_delivered, now);
+            }
+        }
+    }
 }
 
-/// One part of a request is done; answers it when that was the last.
-fn settle_part(delivery: &Delivery, work: &mut Work, number: u32, now: Micros) {
-    if let Some(request) = delivery.count_down(number) {
-        answer(work, request, now);
+/// Tells a repetition what became of the request that it repeats.
+fn answer_repeated(work: &mut Work, waiter: &Waiter, is_delivered: bool, now: Micros) {
+    work.in_flight_bytes -= waiter.bytes as usize;
+    let verdict = if is_delivered {
+        Verdict::Accepted
+    } else {
+        Verdict::Failed(TWIN_FAILED, &[])
+    };
+    if let Some(to) = &waiter.to {
+        let guid = waiter.guid.text();
+        give(to, waiter.encoding, guid, verdict, (now, true));
     }
 }
 

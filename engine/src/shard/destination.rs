@@ -1,8 +1,12 @@
 //! Where a shard's new events go: into its journal, or to Kafka.
 
+use super::Settings;
 use super::deliver::Delivery;
+use super::open::Opened;
 use super::volumes::Disk;
+use crate::kafka::writer::Writer;
 use crate::log::journal::{Commit, Journal};
+use crate::rt::wake::Bell;
 use crate::unit::{Ticket, TopicId};
 use std::sync::Arc;
 
@@ -12,6 +16,22 @@ pub(super) enum Destination {
 }
 
 impl Destination {
+    /// Kafka when it is configured, else the first journal.
+    pub(super) fn find(
+        settings: &Settings,
+        kafka_cpus: &[usize],
+        opened: &[Opened],
+    ) -> Result<(Self, Option<Bell>), String> {
+        let Some(kafka) = &settings.kafka else {
+            let first = opened.first().ok_or("it has no journal")?;
+            return Ok((Self::Journal(first.journal.clone()), None));
+        };
+        let opened = Writer::open(&kafka.properties, kafka_cpus);
+        let (writer, bell) = opened.map_err(|error| error.to_string())?;
+        let delivery = Delivery::new(writer, kafka.clone(), settings.in_flight_bytes_max);
+        Ok((Self::Kafka(Box::new(delivery)), Some(bell)))
+    }
+
     /// Whether a message of this many bytes can be taken just now, as far as the destination goes.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         match self {

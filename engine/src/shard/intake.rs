@@ -2,21 +2,23 @@
 
 use super::Settings;
 use super::answer::To;
+use super::claims::{Claims, Place};
+use super::dedupe::{Dedupe, Key};
 use super::deliver::Delivery;
 use super::destination::Destination;
 use super::mail::Report;
 use super::probe::Probe;
+use super::routing::{Asked, Refused};
 use super::settle::Waiter;
+use super::twin::Twin;
 use super::volumes::Disk;
 use crate::ack::Ledger;
 use crate::event::Batch;
-use crate::event::answer::EventFault;
 use crate::frame::Encoding;
-use crate::limit::{self, EVENT_BYTES_MAX, EVENT_FAULTS_MAX, REASON_BYTES_MAX};
 use crate::log::Origin;
 use crate::log::format::origin::{Door, OriginRow};
 use crate::log::journal::{AppendError, Journal, Request, RoutedEvent};
-use crate::net::{Call, Intake, Note, Outbox, Peer, Protocol, Wait};
+use crate::net::{Call, Intake, Note, Outbox, Peer, Protocol, Unwelcome, Wait};
 use crate::route::Table;
 use crate::rt::notify::Notify;
 use crate::shard::clock::{Clock, MachineClock};
@@ -25,15 +27,6 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// Types that may be asked for at one time; more wait for room.
-const ASKED_MAX: usize = 4096;
-
-/// What became of a type that the control core was asked about.
-pub(super) enum Asked {
-    Pending,
-    Refused(Arc<str>),
-}
 
 /// What changes with every request. Borrowed for a moment, never across an await.
 pub(super) struct Work {
@@ -46,6 +39,8 @@ pub(super) struct Work {
     pub(super) in_flight_bytes: usize,
     pub(super) asked: HashMap<Box<str>, Asked>,
     pub(super) posts: VecDeque<Report>,
+    /// When requests are known again by their guids.
+    pub(super) dedupe: Option<Dedupe>,
 }
 
 /// One shard, as its tasks share it.
@@ -56,9 +51,14 @@ pub(super) struct Core {
     pub(super) destination: Destination,
     pub(super) table: RefCell<Arc<Table>>,
     pub(super) work: RefCell<Work>,
+    pub(super) claims: Rc<Claims>,
     pub(super) room: Notify,
     pub(super) topics: Notify,
     pub(super) posted: Notify,
+    /// There may be words for other shards.
+    pub(super) said: Notify,
+    /// Another shard said what became of a request.
+    pub(super) twins: Notify,
 }
 
 /// The shard as its doors see it.
@@ -75,72 +75,34 @@ enum Taken<'a> {
 /// Why a message was not accepted.
 pub(super) enum Stop {
     Wait(Wait),
-    Undecodable { reason: String, guid: String },
+    Undecodable {
+        reason: String,
+        guid: String,
+    },
     Refused(Refused),
     Failed(Arc<str>),
-}
-
-/// Why a request can never be accepted.
-#[derive(Default)]
-pub(super) struct Refused {
-    /// It sums up.
-    pub(super) reason: String,
-    /// The first events that are why.
-    pub(super) events: Vec<EventFault>,
-    /// How many there are in all.
-    count: usize,
-}
-
-impl Refused {
-    pub(super) fn whole(reason: String) -> Self {
-        Self {
-            reason,
-            ..Self::default()
-        }
-    }
-
-    pub(super) fn add(&mut self, index: usize, why: &str) {
-        self.count += 1;
-        if self.events.len() < EVENT_FAULTS_MAX {
-            self.events.push(EventFault {
-                index: index as u32,
-                reason: limit::cut(why, REASON_BYTES_MAX).into(),
-            });
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Says in one sentence what is wrong with how many of `events`.
-    pub(super) fn sum_up(mut self, events: usize) -> Self {
-        if let Some(first) = self.events.first() {
-            let (index, why) = (first.index, &first.reason);
-            self.reason = match self.count {
-                1 => format!("event {index}: {why}"),
-                count => format!("{count} of {events} events, the first is event {index}: {why}"),
-            };
-        }
-        self
-    }
+    /// It was there before.
+    Repeated(Twin),
 }
 
 /// A message on its way in.
 pub(super) struct Arrival<'a> {
     pub(super) peer: &'a Peer,
+    /// The number of a WebSocket, which no other has on this shard.
+    pub(super) connection: Option<u64>,
     pub(super) door: Door,
     pub(super) encoding: Encoding,
     pub(super) message: &'a [u8],
 }
 
 impl Core {
+    /// The shard of this number, of so many.
     pub(super) fn new(
-        id: ShardId,
+        (id, shards): (ShardId, u32),
         settings: Settings,
         clock: Rc<MachineClock>,
-        destination: Destination,
-        table: Arc<Table>,
+        (destination, table): (Destination, Arc<Table>),
+        claims: Rc<Claims>,
     ) -> Self {
         let work = Work {
             batch: Batch::default(),
@@ -151,6 +113,10 @@ impl Core {
             in_flight_bytes: 0,
             asked: HashMap::new(),
             posts: VecDeque::new(),
+            dedupe: settings
+                .dedupe
+                .clone()
+                .map(|dedupe| Dedupe::new(id, shards, dedupe)),
         };
         Self {
             id,
@@ -159,9 +125,12 @@ impl Core {
             destination,
             table: RefCell::new(table),
             work: RefCell::new(work),
+            claims,
             room: Notify::new(),
             topics: Notify::new(),
             posted: Notify::new(),
+            said: Notify::new(),
+            twins: Notify::new(),
         }
     }
 
@@ -183,8 +152,59 @@ impl Core {
             return Err(Wait::Room);
         }
         let now = self.clock.now();
-        let accepted = self.understand(work, arrival);
-        let accepted = accepted.and_then(|()| match &self.destination {
+        match self.accept(work, arrival, now) {
+            Ok((Taken::ByJournal(ticket, safe), key)) => {
+                self.remember(work, arrival, to, (ticket, safe, key, now));
+                Ok(())
+            }
+            Ok((Taken::ByKafka(delivery), key)) => {
+                self.send(delivery, work, arrival, to, (key, now));
+                Ok(())
+            }
+            Err(Stop::Wait(wait)) => Err(wait),
+            Err(Stop::Repeated(twin)) => {
+                self.repeat(work, arrival, to, (twin, now));
+                Ok(())
+            }
+            Err(stop) => {
+                self.refuse(work, arrival, to, (stop, now));
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives who has the request now, and the key that it settles.
+    fn accept(
+        &self,
+        work: &mut Work,
+        arrival: &Arrival<'_>,
+        now: Micros,
+    ) -> Result<(Taken<'_>, Option<Key>), Stop> {
+        work.batch
+            .decode(arrival.encoding, arrival.message)
+            .map_err(|refusal| Stop::Undecodable {
+                reason: refusal.reason,
+                guid: refusal.guid,
+            })?;
+        let key = self.look_back(work, arrival, now)?;
+        let taken = self.hand_over(work, arrival, now);
+        if !matches!(taken, Ok(_) | Err(Stop::Wait(_))) {
+            self.free_guid(work, key);
+        }
+        let taken = taken?;
+        let key = key.and_then(|key| work.dedupe.as_mut()?.take(key));
+        Ok((taken, key))
+    }
+
+    /// Finds the topics, and the destination's room.
+    fn hand_over(
+        &self,
+        work: &mut Work,
+        arrival: &Arrival<'_>,
+        now: Micros,
+    ) -> Result<Taken<'_>, Stop> {
+        self.route(work, arrival.message)?;
+        match &self.destination {
             Destination::Journal(journal) => {
                 let (ticket, safe) = self.append(journal, work, arrival, now)?;
                 Ok(Taken::ByJournal(ticket, safe))
@@ -193,33 +213,7 @@ impl Core {
                 self.check_queues(delivery, work, now)?;
                 Ok(Taken::ByKafka(delivery))
             }
-        });
-        match accepted {
-            Ok(Taken::ByJournal(ticket, safe)) => {
-                self.remember(work, arrival, to, (ticket, safe, now));
-                Ok(())
-            }
-            Ok(Taken::ByKafka(delivery)) => {
-                self.send(delivery, work, arrival, to, now);
-                Ok(())
-            }
-            Err(Stop::Wait(wait)) => Err(wait),
-            Err(stop) => {
-                self.refuse(work, arrival, to, (stop, now));
-                Ok(())
-            }
         }
-    }
-
-    /// Decodes a message and finds its topics.
-    fn understand(&self, work: &mut Work, arrival: &Arrival<'_>) -> Result<(), Stop> {
-        work.batch
-            .decode(arrival.encoding, arrival.message)
-            .map_err(|refusal| Stop::Undecodable {
-                reason: refusal.reason,
-                guid: refusal.guid,
-            })?;
-        self.route(work, arrival.message)
     }
 
     /// Puts the batch into the journal's open frame. The ticket to wait for, and whether it is durable already.
@@ -284,140 +278,19 @@ impl Core {
             guid: if full { batch.guid.of(source) } else { &[] },
         })
     }
-
-    /// Finds every event's topic. A type that has none is asked for, once.
-    fn route(&self, work: &mut Work, message: &[u8]) -> Result<(), Stop> {
-        let table = self.table.borrow();
-        let source = work.batch.source(message);
-        work.routed.clear();
-        work.missing.clear();
-        let mut refused = Refused::default();
-        let mut last: Option<(&[u8], RoutedEvent)> = None;
-        for (index, event) in work.batch.events.iter().enumerate() {
-            if EVENT_BYTES_MAX < event.payload.bytes as usize {
-                let bytes = event.payload.bytes;
-                let why = format!("it has {bytes} bytes; at most {EVENT_BYTES_MAX} are allowed");
-                refused.add(index, &why);
-                continue;
-            }
-            let kind = event.kind.of(source);
-            let topic = match &last {
-                Some((known, routed)) if *known == kind => Some(routed.topic),
-                _ => table.route(kind),
-            };
-            let Some(topic) = topic else {
-                if let Err(why) = note_missing(&table, kind, &mut work.missing) {
-                    refused.add(index, &why);
-                }
-                continue;
-            };
-            let (start, bytes) = (event.payload.start, event.payload.bytes);
-            let routed = RoutedEvent {
-                topic,
-                start,
-                bytes,
-            };
-            work.routed.push(routed);
-            last = Some((kind, routed));
-        }
-        if refused.count > 0 {
-            return Err(Stop::Refused(refused.sum_up(work.batch.events.len())));
-        }
-        if work.missing.is_empty() {
-            Ok(())
-        } else {
-            Err(self.ask(work))
-        }
-    }
-
-    /// Asks the control core for the topics of the missing types, or takes its refusal.
-    fn ask(&self, work: &mut Work) -> Stop {
-        for kind in &work.missing {
-            if let Some(Asked::Refused(_)) = work.asked.get(kind)
-                && let Some(Asked::Refused(reason)) = work.asked.remove(kind)
-            {
-                return Stop::Failed(reason);
-            }
-        }
-        if ASKED_MAX <= work.asked.len() {
-            // Refusals whose requests have gone must not keep others from asking.
-            work.asked
-                .retain(|_, asked| matches!(asked, Asked::Pending));
-        }
-        let mut kinds = Vec::new();
-        for kind in work.missing.drain(..) {
-            if work.asked.len() < ASKED_MAX && !work.asked.contains_key(&kind) {
-                work.asked.insert(kind.clone(), Asked::Pending);
-                kinds.push(kind);
-            }
-        }
-        if !kinds.is_empty() {
-            work.posts.push_back(Report::WantTopics {
-                shard: self.id,
-                kinds,
-            });
-            self.posted.wake_all();
-        }
-        Stop::Wait(Wait::Topics)
-    }
-}
-
-impl Shard {
-    fn note_in(probe: &mut Probe, group: &str, note: Note) {
-        // The one that comes with every read needs no group.
-        if let Note::BytesReceived(bytes) = note {
-            probe.counters.received_bytes += bytes;
-            return;
-        }
-        let group = probe.census.group(group);
-        let (counters, group) = (&mut probe.counters, probe.census.counts(group));
-        match note {
-            Note::Connected => {
-                counters.connections_opened += 1;
-                counters.connections_current += 1;
-                group.connections_opened += 1;
-                group.connections_current += 1;
-            }
-            Note::Disconnected { lived_us } => {
-                counters.connections_current -= 1;
-                group.connections_current = group.connections_current.saturating_sub(1);
-                group.session_ms.record(lived_us / 1_000);
-            }
-            Note::UpgradeFailed => {
-                counters.connections_failed += 1;
-                group.connections_failed += 1;
-            }
-            Note::ProtocolError { .. } => {
-                counters.protocol_errors += 1;
-                group.protocol_errors += 1;
-            }
-            Note::ReadError => {
-                counters.read_errors += 1;
-                group.read_errors += 1;
-            }
-            Note::UnknownContentType => {
-                counters.unknown_content_type += 1;
-                group.unknown_content_type += 1;
-            }
-            Note::BytesReceived(_) => {}
-        }
-    }
-}
-
-/// Notes a type that no topic is known for; says why there can be none.
-fn note_missing(table: &Table, kind: &[u8], missing: &mut Vec<Box<str>>) -> Result<(), String> {
-    let kind = std::str::from_utf8(kind).unwrap_or_default();
-    table.pattern().topic_name(kind)?;
-    if let Some(reason) = &table.closed {
-        return Err((**reason).into());
-    }
-    if !missing.iter().any(|known| **known == *kind) {
-        missing.push(kind.into());
-    }
-    Ok(())
 }
 
 impl Intake for Shard {
+    type Place = Place;
+
+    async fn admit(&self, outbox: &Rc<Outbox>) -> Result<Place, Unwelcome> {
+        self.0.claims.admit(outbox).await
+    }
+
+    fn is_alive(&self, place: &Place) {
+        place.is_alive();
+    }
+
     fn offer_message(
         &self,
         outbox: &Rc<Outbox>,
@@ -426,6 +299,7 @@ impl Intake for Shard {
     ) -> Result<(), Wait> {
         let arrival = Arrival {
             peer: &outbox.peer,
+            connection: Some(outbox.number),
             door: Door::WebSocket,
             encoding,
             message,
@@ -436,9 +310,10 @@ impl Intake for Shard {
     fn offer_call(&self, call: &Rc<Call>, encoding: Encoding, body: &[u8]) -> Result<(), Wait> {
         let arrival = Arrival {
             peer: &call.peer,
+            connection: None,
             door: match call.protocol {
                 Protocol::Rest => Door::Rest,
-                Protocol::Grpc => Door::Grpc,
+                Protocol::Grpc | Protocol::GrpcStream => Door::Grpc,
             },
             encoding,
             message: body,
@@ -450,16 +325,18 @@ impl Intake for Shard {
         match wait {
             Wait::Room => self.0.room.wait().await,
             Wait::Topics => self.0.topics.wait().await,
+            Wait::Twin => self.0.twins.wait().await,
         }
     }
 
     fn note(&self, note: Note) {
         let default = &self.0.settings.net.conn_group_default;
-        Self::note_in(&mut self.0.work.borrow_mut().probe, default, note);
+        self.0.work.borrow_mut().probe.note(default, note);
     }
 
     fn note_of(&self, peer: &Peer, note: Note) {
-        Self::note_in(&mut self.0.work.borrow_mut().probe, &peer.conn_group, note);
+        let mut work = self.0.work.borrow_mut();
+        work.probe.note(&peer.conn_group, note);
     }
 
     fn is_ready(&self) -> bool {

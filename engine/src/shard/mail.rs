@@ -4,7 +4,7 @@ use super::probe::Snapshot;
 use super::volumes;
 use crate::log::report::VolumeReport;
 use crate::route::table::Table;
-use crate::unit::{JournalId, Offset, ShardId, TopicIndex};
+use crate::unit::{JournalId, Offset, ShardId, TopicId, TopicIndex};
 use std::sync::Arc;
 
 /// From the control core to a shard.
@@ -37,6 +37,18 @@ pub enum Order {
     },
     /// This volume was out of service and is fit for use again: fill it and take it in.
     Returned(volumes::Place),
+    /// These topics were deleted, and are out of the table. Answer with [`Report::Changed`], without places, when
+    /// that is durable in every journal.
+    Forget { ticket: u64, topics: Vec<TopicId> },
+    /// Let a topic's records go that are below the offset or older than the time (ms since 1970), in one
+    /// partition or in all. Answer with [`Report::Changed`] when that is durable.
+    Truncate {
+        ticket: u64,
+        topic: TopicIndex,
+        journal: Option<JournalId>,
+        offset: Offset,
+        before_ms: Option<i64>,
+    },
     /// Stop accepting, answer what is in hand, close connections, seal, report `Drained`, end.
     Drain,
 }
@@ -76,6 +88,11 @@ pub enum Report {
         ticket: u64,
         records: Result<Vec<Record>, String>,
     },
+    /// What became of [`Order::Forget`] or [`Order::Truncate`]: the partitions that were changed.
+    Changed {
+        ticket: u64,
+        places: Result<Vec<Place>, String>,
+    },
     /// New events cannot be made durable (`Some`, why) or can again (`None`).
     Writable {
         shard: ShardId,
@@ -101,6 +118,8 @@ pub struct Place {
     pub first: Offset,
     /// What the next durable record will get.
     pub next: Offset,
+    /// Bytes that records which are gone still take, as of the latest look at the segments.
+    pub dead_bytes: u64,
 }
 
 /// One record as it is read back.

@@ -36,8 +36,10 @@ pub(super) fn journal_settings(
     is_first: bool,
 ) -> journal::Settings {
     let log = &settings.log;
-    let capacity =
-        journal::Settings::frame_capacity(log.frame_bytes, settings.net.message_bytes_max);
+    let net = &settings.net;
+    let of_grpc = net.grpc_port.map_or(0, |_| net.grpc_message_bytes_max);
+    let message_bytes_max = net.message_bytes_max.max(of_grpc);
+    let capacity = journal::Settings::frame_capacity(log.frame_bytes, message_bytes_max);
     journal::Settings {
         store,
         journal,
@@ -50,6 +52,10 @@ pub(super) fn journal_settings(
         retention_bytes: log
             .retention_bytes
             .map(|bytes| bytes / u64::from(journals.max(1))),
+        keeping: journal::Keeping {
+            rules: log.retention.shared_by(journals),
+            repack_below: log.repack_below,
+        },
         origin: log.origin,
         commit_wait_us: u64::from(log.commit_wait_us),
         frame_bytes: log.frame_bytes,
@@ -57,6 +63,7 @@ pub(super) fn journal_settings(
         frame_bytes_max: capacity.min(log.segment_bytes as usize / 4),
         frames_in_flight: log.frames_in_flight,
         flush: log.flush,
+        tail_bytes: log.tail_bytes,
     }
 }
 
@@ -100,6 +107,11 @@ pub(super) async fn open(
     let (journal, committer, preparer) = started
         .await
         .map_err(|error| format!("could not take up {folder}: {error}"))?;
+    // What was deleted while this journal was not told.
+    let buried = (!table.buried.is_empty()).then(|| journal.bury(&table.buried));
+    if let Some(Err(error)) = buried {
+        return Err(format!("could not delete topics in {folder}: {error}"));
+    }
     if let Some(topic) = journal.unnamed().first() {
         return Err(format!(
             "{folder} holds events of topic {:032x}, which the catalogue does not name: restore the \

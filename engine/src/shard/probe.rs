@@ -1,6 +1,8 @@
 //! A shard's counters and histograms: plain numbers, copied when asked, never locked.
 
 use super::census::{BORDERS_MS, Census, Counted, GroupIndex, Tally};
+use crate::log::journal::Tidied;
+use crate::net::{Cut, Note, Refused, Unwelcome};
 use crate::unit::ShardId;
 use hdrhistogram::Histogram;
 
@@ -17,6 +19,11 @@ pub struct Counters {
     /// Batches with events that Kafka did not take.
     pub batches_failed_kafka: u64,
     pub unknown_content_type: u64,
+    pub refused_too_large: u64,
+    pub refused_no_room: u64,
+    pub refused_broken_http: u64,
+    pub refused_not_served: u64,
+    pub refused_calls: u64,
     pub read_errors: u64,
     pub protocol_errors: u64,
     pub events_accepted: u64,
@@ -31,12 +38,61 @@ pub struct Counters {
     pub committed_bytes: u64,
     pub connections_opened: u64,
     pub connections_failed: u64,
+    /// Closed in favour of newer ones of the same name.
+    pub connections_replaced: u64,
+    /// Ended because a deadline had passed.
+    pub cut_no_pong: u64,
+    pub cut_superseded: u64,
+    pub cut_slow_readers: u64,
+    pub cut_slow_messages: u64,
+    pub cut_slow_heads: u64,
+    pub cut_slow_bodies: u64,
     pub connections_current: u64,
     pub in_flight_bytes: u64,
     pub reads_paused: u64,
     pub segments: u64,
     pub segments_recycled: u64,
     pub store_bytes: u64,
+    /// Of sealed record batches that nobody can read any more.
+    pub dead_bytes: u64,
+    pub tidied: Tidied,
+    /// Batches taken though nobody could say whether they were there before.
+    pub dedupe_unasked: u64,
+}
+
+impl Counters {
+    /// Adds what one journal has done to give space back.
+    pub(super) fn note_tidied(&mut self, dead_bytes: u64, tidied: Tidied) {
+        self.dead_bytes += dead_bytes;
+        self.tidied.repacked += tidied.repacked;
+        self.tidied.read_bytes += tidied.read_bytes;
+        self.tidied.written_bytes += tidied.written_bytes;
+        self.tidied.unfit += tidied.unfit;
+    }
+}
+
+impl Counters {
+    pub(super) fn cut_mut(&mut self, cut: Cut) -> &mut u64 {
+        match cut {
+            Cut::NoPong => &mut self.cut_no_pong,
+            Cut::Superseded => &mut self.cut_superseded,
+            Cut::SlowReader => &mut self.cut_slow_readers,
+            Cut::SlowMessage => &mut self.cut_slow_messages,
+            Cut::SlowHead => &mut self.cut_slow_heads,
+            Cut::SlowBody => &mut self.cut_slow_bodies,
+        }
+    }
+
+    pub(super) fn refuse(&mut self, why: Refused) {
+        let counter = match why {
+            Refused::TooLarge => &mut self.refused_too_large,
+            Refused::NoRoom => &mut self.refused_no_room,
+            Refused::BrokenHttp => &mut self.refused_broken_http,
+            Refused::NotServed => &mut self.refused_not_served,
+            Refused::Call => &mut self.refused_calls,
+        };
+        *counter += 1;
+    }
 }
 
 /// A copy of everything a shard measures.
@@ -137,6 +193,64 @@ impl Probe {
             commit_bytes: self.commit_bytes.clone(),
             durable_us: self.durable_us.clone(),
             kafka: self.kafka.clone(),
+        }
+    }
+}
+
+impl Probe {
+    /// Counts what a door tells of a connection of this group.
+    pub(super) fn note(&mut self, group: &str, note: Note) {
+        // The one that comes with every read needs no group.
+        if let Note::BytesReceived(bytes) = note {
+            self.counters.received_bytes += bytes;
+            return;
+        }
+        if let Note::Refused(why) = note {
+            self.counters.refuse(why);
+            return;
+        }
+        let group = self.census.group(group);
+        let (counters, group) = (&mut self.counters, self.census.counts(group));
+        match note {
+            Note::Connected => {
+                counters.connections_opened += 1;
+                counters.connections_current += 1;
+                group.connections_opened += 1;
+                group.connections_current += 1;
+            }
+            Note::Disconnected { lived_us } => {
+                counters.connections_current -= 1;
+                group.connections_current = group.connections_current.saturating_sub(1);
+                group.session_ms.record(lived_us / 1_000);
+            }
+            Note::UpgradeFailed => {
+                counters.connections_failed += 1;
+                group.connections_failed += 1;
+            }
+            Note::TurnedAway(Unwelcome::Duplicate) => {
+                counters.connections_failed += 1;
+                group.connections_duplicate += 1;
+            }
+            Note::TurnedAway(Unwelcome::Full) => {
+                counters.connections_failed += 1;
+                group.connections_over_limit += 1;
+            }
+            Note::Replaced => counters.connections_replaced += 1,
+            Note::Cut(cut) => *counters.cut_mut(cut) += 1,
+            Note::PingFailed => group.ping_failures += 1,
+            Note::ProtocolError { .. } => {
+                counters.protocol_errors += 1;
+                group.protocol_errors += 1;
+            }
+            Note::ReadError => {
+                counters.read_errors += 1;
+                group.read_errors += 1;
+            }
+            Note::UnknownContentType => {
+                counters.unknown_content_type += 1;
+                group.unknown_content_type += 1;
+            }
+            Note::BytesReceived(_) | Note::Refused(_) => {}
         }
     }
 }

@@ -2,18 +2,19 @@
 
 use super::Settings;
 use super::background::Background;
+use super::claims::{Claims, NameKeys, Terms};
 use super::clock::{Clock as _, MachineClock};
-use super::deliver::{self, Delivery};
+use super::deliver;
 use super::destination::Destination;
 use super::intake::{Core, Shard};
-use super::mail::{Order, Place, Record, Report};
+use super::mail::{Order, Report};
 use super::open::{Opened, journal_settings, open};
+use super::peers::Ends;
+use super::twin::Neighbour;
 use super::volumes::{self, Disk, LastScrub, Volumes};
-use crate::kafka::writer::Writer;
 use crate::limit;
 use crate::log::format::StoreId;
-use crate::log::journal::{self, Committer, Journal, ReadError, Step};
-use crate::log::report::VolumeReport;
+use crate::log::journal::{Committer, Journal, Step};
 use crate::net::Doors;
 use crate::route::Table;
 use crate::rt;
@@ -22,21 +23,25 @@ use crate::rt::mailbox::{Incoming, Outgoing, Receiver, Sender};
 use crate::rt::stream::any_address;
 use crate::rt::timer::Interval;
 use crate::rt::wake::Bell;
-use crate::unit::{JournalId, Offset, ShardId, Ticket, TopicIndex};
+use crate::unit::{JournalId, ShardId, Ticket};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of records that one answer to a reader may hold.
-const READ_BYTES_MAX: usize = 8 << 20;
 const TICK: Duration = Duration::from_millis(100);
 /// A full disk is tried again this often, in ticks.
 const TICKS_TO_TRY_AGAIN: u32 = 30;
+/// Ages and dead space are looked at this often, in ticks.
+const TICKS_TO_TIDY: u32 = 10;
 
 /// What a shard is given at its start.
 pub struct Start {
     pub shard: ShardId,
+    /// How many there are in all.
+    pub shards: u32,
+    /// The ways to the others, where requests are known again across connections.
+    pub neighbours: Vec<Neighbour>,
     pub cpu: Option<usize>,
     pub settings: Settings,
     pub store: StoreId,
@@ -50,12 +55,17 @@ pub struct Start {
     pub table: Arc<Table>,
     pub orders: Receiver<Order>,
     pub reports: Sender<Report>,
+    /// The ways to the other shards, and the keys that all of them name connections by.
+    pub peers: Ends,
+    pub name_keys: NameKeys,
 }
 
 /// Runs a shard until it is told to drain, or cannot go on. To be run on an executor of its own.
 pub async fn run(start: Start) {
     let Start {
         shard,
+        shards,
+        neighbours,
         cpu,
         settings,
         store,
@@ -66,9 +76,19 @@ pub async fn run(start: Start) {
         table,
         orders,
         reports,
+        peers,
+        name_keys,
     } = start;
+    let claims = Claims::new(&Terms {
+        shard,
+        shards: shards as usize,
+        connections_max: settings.connections_max,
+        on_duplicate: settings.on_duplicate,
+        keys: name_keys,
+    });
     let (mut orders, reports) =
         futures_util::future::join(orders.connect(), reports.connect()).await;
+    claims.connect(peers).await;
     let clock = Rc::new(MachineClock::start());
     let mut opened = Vec::new();
     for (index, journal) in journals.iter().enumerate() {
@@ -82,19 +102,22 @@ pub async fn run(start: Start) {
             }
         }
     }
-    let (destination, bell) = match find_destination(&settings, &kafka_cpus, &opened) {
+    let (destination, bell) = match Destination::find(&settings, &kafka_cpus, &opened) {
         Ok(found) => found,
         Err(reason) => {
             let _ = reports.send(Report::Failed { shard, reason }).await;
             return;
         }
     };
-    let core = Core::new(shard, settings, clock, destination, table);
+    let to = (destination, table);
+    let core = Rc::new(Core::new((shard, shards), settings, clock, to, claims));
+    core.meet(neighbours);
     let life = Life {
-        core: Rc::new(core),
+        core,
         cpu,
         journals: opened.iter().map(Kept::of).collect(),
         background: Background::default(),
+        journals_in_store,
         failed: Cell::new(false),
     };
     let _ = reports.send(Report::Opened { shard, journals }).await;
@@ -103,40 +126,26 @@ pub async fn run(start: Start) {
         .await;
 }
 
-/// Kafka when it is configured, else the first journal.
-fn find_destination(
-    settings: &Settings,
-    kafka_cpus: &[usize],
-    opened: &[Opened],
-) -> Result<(Destination, Option<Bell>), String> {
-    let Some(kafka) = &settings.kafka else {
-        let first = opened.first().ok_or("it has no journal")?;
-        return Ok((Destination::Journal(first.journal.clone()), None));
-    };
-    let opened = Writer::open(&kafka.properties, kafka_cpus);
-    let (writer, bell) = opened.map_err(|error| error.to_string())?;
-    let delivery = Delivery::new(writer, kafka.clone(), settings.in_flight_bytes_max);
-    Ok((Destination::Kafka(Box::new(delivery)), Some(bell)))
-}
-
 /// A shard that has its journals open.
-struct Life {
-    core: Rc<Core>,
-    cpu: Option<usize>,
-    journals: Vec<Kept>,
+pub(super) struct Life {
+    pub(super) core: Rc<Core>,
+    pub(super) cpu: Option<usize>,
+    pub(super) journals: Vec<Kept>,
     background: Background,
+    /// They share the rate at which space is given back.
+    journals_in_store: u32,
     /// The control core was told that events cannot be made durable.
     failed: Cell<bool>,
 }
 
 /// One journal of the shard.
-struct Kept {
-    id: JournalId,
-    journal: Journal<Disk>,
+pub(super) struct Kept {
+    pub(super) id: JournalId,
+    pub(super) journal: Journal<Disk>,
     mirror: Disk,
     /// Folders that cannot be used, with the reason.
-    unusable: Vec<(String, String)>,
-    last_scrub: LastScrub,
+    pub(super) unusable: Vec<(String, String)>,
+    pub(super) last_scrub: LastScrub,
 }
 
 impl Kept {
@@ -171,6 +180,7 @@ impl Life {
             let (id, journal, settings) = (opened.id, opened.journal, self.core.settings.clone());
             let to_rebuild = opened.to_rebuild;
             let last_scrub = self.journals[index].last_scrub.clone();
+            self.tidy_in_background(&journal);
             self.background.start(|rest| async move {
                 for member in to_rebuild {
                     volumes::fill(id, &journal, member, &settings, &rest).await;
@@ -195,15 +205,22 @@ impl Life {
         }
         let open_doors = doors.borrow_mut().take();
         if let Some(open_doors) = open_doors {
-            open_doors.drain(self.core.settings.drain_grace).await;
+            let settings = &self.core.settings;
+            open_doors
+                .drain(settings.drain_window, settings.drain_grace)
+                .await;
         }
         if let Destination::Kafka(delivery) = &self.core.destination {
             deliver::end(&self.core, delivery).await;
         }
-        self.background.stop().await;
-        for kept in &self.journals {
-            kept.journal.stop();
-        }
+        // Some of the work waits for commits, which a full disk lets through or refuses only at the end.
+        let at_rest = self.background.stop();
+        let stop_all = async {
+            for kept in &self.journals {
+                kept.journal.stop();
+            }
+        };
+        futures_util::future::join(at_rest, stop_all).await;
         for writer in writers {
             writer.await;
         }
@@ -211,23 +228,19 @@ impl Life {
         let _ = reports.send(Report::Drained { shard }).await;
     }
 
+    fn tidy_in_background(&self, journal: &Journal<Disk>) {
+        let rate = self.core.settings.log.repack_bytes_per_second;
+        let rate = rate / u64::from(self.journals_in_store.max(1));
+        let journal = journal.clone();
+        self.background.start(|rest| async move {
+            let mut tidier = journal.tidier(rest.pace(rate));
+            tidier.run().await;
+        });
+    }
+
     fn obey(self: &Rc<Self>, order: Order, doors: &RefCell<Option<Doors<Shard>>>) {
-        let shard = self.core.id;
         match order {
-            Order::Serve => {
-                let intake = Shard(self.core.clone());
-                let report = match self.open_doors(intake) {
-                    Ok(open) => {
-                        *doors.borrow_mut() = Some(open);
-                        Report::Serving { shard }
-                    }
-                    Err(error) => Report::Failed {
-                        shard,
-                        reason: error.to_string(),
-                    },
-                };
-                self.core.post(report);
-            }
+            Order::Serve => self.begin_to_serve(doors),
             Order::Topics(table) => {
                 let names = || {
                     table
@@ -271,8 +284,38 @@ impl Life {
                 spawn_local(read).detach();
             }
             Order::Returned(place) => self.take_back(&place),
+            Order::Forget { ticket, topics } => {
+                spawn_local(self.clone().forget(ticket, topics)).detach();
+            }
+            Order::Truncate {
+                ticket,
+                topic,
+                journal,
+                offset,
+                before_ms,
+            } => {
+                let truncate = self
+                    .clone()
+                    .truncate(ticket, (topic, journal), offset, before_ms);
+                spawn_local(truncate).detach();
+            }
             Order::Drain => {}
         }
+    }
+
+    fn begin_to_serve(&self, doors: &RefCell<Option<Doors<Shard>>>) {
+        let shard = self.core.id;
+        let report = match self.open_doors(Shard(self.core.clone())) {
+            Ok(open) => {
+                *doors.borrow_mut() = Some(open);
+                Report::Serving { shard }
+            }
+            Err(error) => Report::Failed {
+                shard,
+                reason: error.to_string(),
+            },
+        };
+        self.core.post(report);
     }
 
     fn open_doors(&self, intake: Shard) -> Result<Doors<Shard>, rt::Error> {
@@ -356,6 +399,10 @@ impl Life {
                     .for_each(|kept| kept.journal.try_again());
             }
             self.core.clock.follow_wall();
+            if ticks.is_multiple_of(TICKS_TO_TIDY) {
+                let now = self.core.clock.now();
+                self.journals.iter().for_each(|kept| kept.journal.tidy(now));
+            }
             for kept in &self.journals {
                 kept.journal.tick();
                 let now = self.core.clock.now();
@@ -364,49 +411,10 @@ impl Life {
             if let Destination::Journal(journal) = &self.core.destination {
                 self.tell_fault(journal.fault().as_deref());
             }
+            self.core.sweep_guids();
             // Nobody may be left waiting for room that is there.
             self.core.room.wake_all();
         }
-    }
-
-    fn snapshot(&self) -> super::probe::Snapshot {
-        let in_flight_bytes = self.core.in_flight_bytes() as u64;
-        let mut snapshot = self
-            .core
-            .work
-            .borrow()
-            .probe
-            .snapshot(self.core.id, self.cpu);
-        snapshot.counters.in_flight_bytes = in_flight_bytes;
-        for kept in &self.journals {
-            let size = kept.journal.size();
-            snapshot.counters.segments += size.segments;
-            snapshot.counters.segments_recycled += size.recycled;
-            snapshot.counters.store_bytes += size.bytes;
-        }
-        snapshot
-    }
-
-    fn places(&self) -> Vec<Place> {
-        let mut places = Vec::new();
-        for kept in &self.journals {
-            for (topic, extent) in kept.journal.extents() {
-                places.push(Place {
-                    topic,
-                    journal: kept.id,
-                    first: extent.low,
-                    next: extent.next,
-                });
-            }
-        }
-        places
-    }
-
-    fn volumes(&self) -> Vec<VolumeReport> {
-        let of_one = |kept: &Kept| {
-            volumes::reports(kept.id, &kept.journal, &kept.unusable, &kept.last_scrub)
-        };
-        self.journals.iter().flat_map(of_one).collect()
     }
 
     /// Fills a volume that is fit for use again, for every journal that is without it.
@@ -426,33 +434,5 @@ impl Life {
                 });
             }
         }
-    }
-
-    async fn read(
-        self: Rc<Self>,
-        ticket: u64,
-        (journal, topic): (JournalId, TopicIndex),
-        offset: Offset,
-        records_max: u32,
-    ) {
-        let found = self.journals.iter().find(|kept| kept.id == journal);
-        let records = match found {
-            None => Err(format!("this shard does not serve journal {}", journal.0)),
-            Some(kept) => {
-                let records =
-                    kept.journal
-                        .read(topic, offset, records_max as usize, READ_BYTES_MAX);
-                records.await.map_err(|error: ReadError| error.to_string())
-            }
-        };
-        let records = records.map(|records| {
-            let record = |record: journal::ReadRecord| Record {
-                offset: record.offset,
-                timestamp_ms: record.timestamp_ms,
-                value: record.value,
-            };
-            records.into_iter().map(record).collect()
-        });
-        self.core.post(Report::Records { ticket, records });
     }
 }

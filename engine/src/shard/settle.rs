@@ -2,7 +2,10 @@
 
 use super::answer::{Guid, To, Verdict, give};
 use super::census::{Entries, GroupIndex};
-use super::intake::{Arrival, Asked, Core, Stop, Work};
+use super::dedupe::Key;
+use super::intake::{Arrival, Core, Stop, Work};
+use super::routing::Asked;
+use super::twin::Twin;
 use crate::event::SentTime;
 use crate::event::answer::EventFault;
 use crate::frame::Encoding;
@@ -28,7 +31,41 @@ pub(super) struct Waiter {
     pub(super) sent_ms: Option<i64>,
     /// A refusal that only waits for its turn.
     pub(super) refusal: Option<Box<Refusal>>,
+    /// Where requests are known again: what it has to do with others.
+    pub(super) twin: Option<Twin>,
 }
+
+impl Waiter {
+    /// A request that was there before, which waits for its turn or for the one before it.
+    pub(super) fn repeated(
+        arrival: &Arrival<'_>,
+        to: To,
+        guid: &str,
+        (twin, group, now): (Twin, GroupIndex, Micros),
+    ) -> Self {
+        Self {
+            to: Some(to),
+            encoding: arrival.encoding,
+            guid: Guid::new(guid),
+            received: now,
+            bytes: arrival.message.len() as u32,
+            events: 0,
+            group,
+            entries: Entries::NONE,
+            sent_ms: None,
+            refusal: None,
+            twin: Some(twin),
+        }
+    }
+
+    fn is_repeated(&self) -> bool {
+        matches!(self.twin, Some(Twin::Known | Twin::Repeats(_)))
+    }
+}
+
+/// What a repeated request is told when the one before it failed.
+pub(super) const TWIN_FAILED: &str =
+    "the request with this guid that came before failed; send it again";
 
 pub(super) struct Refusal {
     reason: Box<str>,
@@ -60,7 +97,7 @@ impl Core {
         work: &mut Work,
         arrival: &Arrival<'_>,
         to: To,
-        (ticket, safe, now): (Ticket, bool, Micros),
+        (ticket, safe, key, now): (Ticket, bool, Option<Key>, Micros),
     ) {
         let bytes = arrival.message.len();
         let counters = &mut work.probe.counters;
@@ -82,10 +119,14 @@ impl Core {
         let source = work.batch.source(arrival.message);
         let guid = std::str::from_utf8(work.batch.guid.of(source)).unwrap_or_default();
         let encoding = arrival.encoding;
-        let answered = self.settings.ack == Acknowledge::Received || (safe && is_free(&to));
+        let answered = self.settings.ack == Acknowledge::Received || (safe && to.is_free());
         if answered {
             give(&to, encoding, guid, Verdict::Accepted, (now, false));
             if safe {
+                if let (Some(dedupe), Some(key)) = (&mut work.dedupe, key) {
+                    dedupe.settle(key, true, now);
+                    self.said.wake_all();
+                }
                 return;
             }
         }
@@ -111,6 +152,7 @@ impl Core {
                 entries,
                 sent_ms: work.batch.sent_time.map(SentTime::millis),
                 refusal: None,
+                twin: key.map(Twin::First),
             },
         );
     }
@@ -146,10 +188,10 @@ impl Core {
                 counters.batches_refused_log += 1;
                 (guid, &**reason, Kind::Failed)
             }
-            Stop::Wait(_) => unreachable!("a wait is not a refusal"),
+            Stop::Wait(_) | Stop::Repeated(_) => unreachable!("neither is a refusal"),
         };
         let in_line = self.destination.last_ticket();
-        let Some(in_line) = in_line.filter(|_| !is_free(&to)) else {
+        let Some(in_line) = in_line.filter(|_| !to.is_free()) else {
             let verdict = kind.verdict(reason, &events);
             return give(&to, encoding, guid, verdict, (now, false));
         };
@@ -174,6 +216,7 @@ impl Core {
                     events,
                     kind,
                 })),
+                twin: None,
             },
         );
     }
@@ -185,14 +228,14 @@ impl Core {
         let work = &mut *work;
         while let Some(waiter) = work.ledger.pop(upto) {
             work.in_flight_bytes -= waiter.bytes as usize;
-            let verdict = match (&waiter.refusal, failure) {
-                (Some(refusal), _) => refusal.kind.verdict(&refusal.reason, &refusal.events),
-                (None, None) => Verdict::Accepted,
-                (None, Some(reason)) => Verdict::Failed(reason, &[]),
-            };
+            if let (Some(dedupe), Some(Twin::First(key))) = (&mut work.dedupe, waiter.twin) {
+                dedupe.settle(key, failure.is_none(), now);
+            }
+            let verdict = verdict(work, &waiter, failure);
             let counters = &mut work.probe.counters;
             work.probe.census.settle(waiter.entries, failure.is_none());
             match verdict {
+                _ if waiter.is_repeated() => {}
                 Verdict::Accepted => {
                     let since_sent = waiter.sent_ms.map(|sent| now.millis().abs_diff(sent));
                     let (events, waited) = (waiter.events.into(), now.since(waiter.received));
@@ -227,6 +270,7 @@ impl Core {
             work.probe.commit_bytes.saturating_record(commit.bytes);
         });
         self.room.wake_all();
+        self.said.wake_all();
     }
 
     /// A new table: requests that waited for topics may find them.
@@ -260,10 +304,16 @@ impl Core {
     }
 }
 
-/// Nothing else is waiting to be answered there.
-fn is_free(to: &To) -> bool {
-    match to {
-        To::Socket(outbox) => outbox.unanswered() == 0,
-        To::Call(_) => true,
+/// What a request comes to whose commit is durable, or failed for this reason.
+fn verdict<'a>(work: &Work, waiter: &'a Waiter, failure: Option<&'a str>) -> Verdict<'a> {
+    match (&waiter.refusal, waiter.twin, failure) {
+        (Some(refusal), ..) => refusal.kind.verdict(&refusal.reason, &refusal.events),
+        // The one before was settled before, whatever became of the commit that this one waited for.
+        (None, Some(Twin::Repeats(key)), _) => match &work.dedupe {
+            Some(dedupe) if dedupe.is_durable(key) => Verdict::Accepted,
+            _ => Verdict::Failed(TWIN_FAILED, &[]),
+        },
+        (None, Some(Twin::Known), _) | (None, _, None) => Verdict::Accepted,
+        (None, _, Some(reason)) => Verdict::Failed(reason, &[]),
     }
 }

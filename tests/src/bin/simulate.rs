@@ -1,6 +1,7 @@
 //! Runs the simulation for long, or one seed again.
 
-use ringtail_tests::simulation::run::Options;
+use ringtail_tests::simulation::corpus;
+use ringtail_tests::simulation::run::{Options, run_and_keep};
 use ringtail_tests::simulation::sabotage::BUGS;
 use ringtail_tests::simulation::{simulate, simulate_many};
 use std::process::ExitCode;
@@ -10,7 +11,8 @@ const HELP: &str = "\
 simulate --seeds N [--from S]      runs N seeds, from S (1) on, on every core
 simulate --seed S [--verbose]      runs one seed again; prints its counts and digest
          [--crashes] [--ops]       tells each start and crash; each operation
-         [--bug NAME]              with a bug (some only without --release); its names: --bugs";
+         [--bug NAME]              with a bug (some only without --release); its names: --bugs
+simulate --corpus S                writes what fuzzers begin with, from seed S";
 
 fn text<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
     let at = arguments.iter().position(|argument| argument == name)?;
@@ -53,6 +55,11 @@ fn main() -> ExitCode {
         planted: bug.and_then(|bug| bug.2),
         ..options
     };
+    if let Some(seed) = number(&arguments, "--corpus") {
+        let run = run_and_keep(seed, options).expect("a sound seed");
+        corpus::write(&run.disks).expect("the sources can be written to");
+        return ExitCode::SUCCESS;
+    }
     if let Some(seed) = number(&arguments, "--seed") {
         return match simulate(seed, options) {
             Ok(report) => {

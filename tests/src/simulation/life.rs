@@ -3,30 +3,30 @@
 use super::client::Client;
 use super::evidence::{self, is_segment};
 use super::run::{End, Live, Run, STEPS_MAX};
-use ringtail::log::simulated::{Halt, SimulatedDisk, Trick};
+use ringtail::log::simulated::{Aim, Halt, SimulatedDisk, Trick};
 
 impl Run {
     /// Lives with a store until it ends one way or the other, and leaves its disk behind.
     pub fn live(&mut self, mut live: Live) -> Result<(), String> {
         let end = [End::Crash, End::Crash, End::Crash, End::Kill, End::Stop]
             [self.random.below(5) as usize];
-        let operations = 20 + self.random.below(220);
+        // After some starts the next crash comes at once, while an older end may still lie behind the new one.
+        let is_short = self.random.one_in(4);
+        let operations = if is_short {
+            1 + self.random.below(8)
+        } else {
+            20 + self.random.below(220)
+        };
         let steps = if end == End::Stop {
             STEPS_MAX
+        } else if is_short {
+            self.random.below(80)
         } else {
             40 + self.random.below(operations * 30)
         };
         self.choose_victim();
         if self.random.one_in(6) {
-            let trick = if self.random.one_in(2) {
-                Trick::Lose
-            } else {
-                Trick::Misdirect
-            };
-            let after = self.random.below(60);
-            self.tell(|| format!("{trick:?} a write after {after} others"));
-            self.harmed = true;
-            self.victim().trick_after(trick, after);
+            self.trick_a_write();
         }
         let Live {
             executor,
@@ -51,13 +51,16 @@ impl Run {
         client.hear()?;
         client.note_sizes();
         if end == End::Stop {
-            client.stop(executor)?;
+            self.stop(&mut live)?;
         }
         let whole = live.machine.is_whole(self.disks.len());
         drop(live);
         let damaged = self.victim().damaged();
         let victim = self.victim;
-        self.tell(|| format!("{end:?}; whole: {whole}; damaged on {victim}: {damaged:?}"));
+        self.tell(|| {
+            let harmed = self.harmed;
+            format!("{end:?}; whole: {whole}; {victim} harmed: {harmed}; damaged: {damaged:?}")
+        });
         if whole && self.is_sound() {
             self.harmed = false;
         }
@@ -68,6 +71,38 @@ impl Run {
             self.harm_one(end);
         }
         Ok(())
+    }
+
+    /// One write will be lost or go elsewhere, without a word.
+    fn trick_a_write(&mut self) {
+        let trick = if self.random.one_in(2) {
+            Trick::Lose
+        } else {
+            Trick::Misdirect
+        };
+        let (aim, after) = if self.random.one_in(3) {
+            (Aim::Footer, self.random.below(4))
+        } else {
+            (Aim::Any, self.random.below(60))
+        };
+        self.tell(|| format!("{trick:?} a write ({aim:?}) after {after} others"));
+        self.harmed = true;
+        self.victim().trick_after(trick, aim, after);
+    }
+
+    /// Stops the store as an operator does.
+    pub fn stop(&mut self, live: &mut Live) -> Result<(), String> {
+        let Live {
+            executor,
+            machine,
+            rows,
+        } = live;
+        let mut client = Client {
+            run: self,
+            machine,
+            rows,
+        };
+        client.stop(executor)
     }
 
     /// Another volume may be harmed when the last one is what it should be again.

@@ -60,6 +60,8 @@ impl Refusal {
 pub struct News {
     pub steps: RefCell<Vec<(usize, Step)>>,
     pub catalogue_failed: Cell<bool>,
+    /// What was staged has been discarded.
+    pub short: Cell<bool>,
     pub stopping: Cell<bool>,
     /// Journals, by number, on whose volumes one was missing, until it is recorded as back.
     pub lacking: RefCell<BTreeSet<u32>>,
@@ -95,6 +97,7 @@ fn clock(time: &Rc<Cell<u64>>) -> Rc<dyn Fn() -> Micros> {
 
 struct Start {
     plan: Plan,
+    permissions: Permissions,
     store: StoreId,
     members: Vec<Member<Sabotaged>>,
     news: Rc<News>,
@@ -113,8 +116,7 @@ impl Start {
             segment_bytes: settings.segment_bytes,
         };
         let (members, rules) = (self.members.clone(), self.plan.rules());
-        let permissions = Permissions::default();
-        let done = reconcile(members, folder, identity, rules, &permissions).await?;
+        let done = reconcile(members, folder, identity, rules, &self.permissions).await?;
         self.news
             .notes
             .borrow_mut()
@@ -129,10 +131,16 @@ pub async fn start(
     plan: Plan,
     store_id: u128,
     time: Rc<Cell<u64>>,
+    without: Vec<u32>,
 ) -> Result<(Machine, Tasks), Refusal> {
     let opened = open_volumes(places, plan.journals, plan.segment_bytes, || store_id).await?;
+    let permissions = Permissions {
+        without,
+        ..Permissions::default()
+    };
     let mut start = Start {
         plan,
+        permissions,
         store: opened.superblock.store,
         members: opened.members,
         news: Rc::default(),

@@ -14,15 +14,19 @@
 //! | `evidence` | which damage a start can tell from a tear                      |
 //! | `model`    | what must be there, may be, and must not be                    |
 //! | `check`    | the comparison after each start                                |
+//! | `offline`  | what `verify` and `cat` say of the store that a run leaves                     |
 //! | `sabotage` | bugs, planted to show that the simulation finds them           |
+//! | `corpus`   | what fuzzers of the log's decoders begin with                                   |
 //! | `report`   | what happened: operations, faults that fired, ways of recovery |
 
 pub mod check;
 pub mod client;
+pub mod corpus;
 pub mod evidence;
 pub mod life;
 pub mod machine;
 pub mod model;
+pub mod offline;
 pub mod plan;
 pub mod report;
 pub mod run;

@@ -1,10 +1,10 @@
 //! What one run is to be: everything that is drawn once from its seed.
 
 use ringtail::log::format::StoreId;
-use ringtail::log::journal::Settings;
+use ringtail::log::journal::{Keeping, Settings};
 use ringtail::log::mirror::Rules;
 use ringtail::log::simulated::Random;
-use ringtail::log::{Flush, Origin};
+use ringtail::log::{Copies, Flush, Origin};
 use ringtail::unit::JournalId;
 
 /// Operations that every run does at least, and crashes that it survives.
@@ -16,7 +16,9 @@ pub const CRASHES_MIN: u64 = 2;
 pub struct Plan {
     /// Volumes that hold the store.
     pub volumes: usize,
+    /// 0 for all; never 1, so that no acknowledged event is on the volume alone that is harmed.
     pub durable_volumes: u32,
+    pub volumes_min: u32,
     pub journals: u32,
     pub segment_bytes: u64,
     pub catalogue_bytes: u64,
@@ -40,7 +42,7 @@ impl Plan {
     pub fn draw(random: &mut Random) -> Self {
         let segment_bytes = [96 << 10, 128 << 10, 192 << 10][random.below(3) as usize];
         let keeps = 5 + random.below(6);
-        let volumes = if random.one_in(3) { 3 } else { 1 };
+        let volumes = [1, 1, 1, 1, 2, 3][random.below(6) as usize];
         Self {
             volumes,
             durable_volumes: if random.one_in(2) {
@@ -48,6 +50,7 @@ impl Plan {
             } else {
                 volumes as u32 / 2 + 1
             },
+            volumes_min: Copies::more_than_half(volumes as u32),
             journals: 1 + u32::from(random.one_in(3)),
             segment_bytes,
             catalogue_bytes: 64 << 10,
@@ -87,9 +90,19 @@ impl Plan {
         };
     }
 
+    /// What an operator may change when all volumes are there and sound.
+    pub fn edit_rules(&mut self, random: &mut Random) {
+        let volumes = self.volumes as u64;
+        self.volumes_min = 1 + random.below(volumes) as u32;
+        self.durable_volumes = match random.below(volumes) as u32 {
+            0 => 0,
+            more => 1 + more,
+        };
+    }
+
     pub fn rules(&self) -> Rules {
         Rules {
-            volumes_min: self.volumes as u32 / 2 + 1,
+            volumes_min: self.volumes_min,
             durable_volumes: self.durable_volumes,
             lag_bytes_max: 4 * self.segment_bytes,
         }
@@ -102,12 +115,14 @@ impl Plan {
             segment_bytes: self.segment_bytes,
             prepared: self.prepared,
             retention_bytes: self.retention_bytes,
+            keeping: Keeping::default(),
             origin: self.origin,
             commit_wait_us: self.commit_wait_us,
             frame_bytes: self.frame_bytes,
             frame_bytes_max: FRAME_BYTES_MAX,
             frames_in_flight: self.frames_in_flight,
             flush: self.flush,
+            tail_bytes: 0,
         }
     }
 }

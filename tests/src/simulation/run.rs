@@ -7,9 +7,10 @@ use super::plan::{CRASHES_MIN, OPERATIONS_MIN, Plan};
 use super::report::Report;
 use super::sabotage::{Bug, Sabotaged};
 use super::weather::Weather;
+use ringtail::log::Copies;
 use ringtail::log::planted::{Planted, plant};
 use ringtail::log::simulated::{Behaviour, Executor, Fault, Halt, Random, SimulatedDisk};
-use ringtail::unit::TopicId;
+use ringtail::unit::{TopicId, TopicIndex};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -52,6 +53,10 @@ pub enum End {
 
 /// The state of one run.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are facts of their own, and each is true beside any of the others"
+)]
 pub struct Run {
     pub options: Options,
     pub random: Random,
@@ -81,6 +86,12 @@ pub struct Run {
     /// That damage lies where records may be.
     pub records_damaged: bool,
     pub failed: Vec<bool>,
+    /// The next start meets no faults, and all volumes.
+    pub peace: bool,
+    /// Rules were in use under which no volume may be absent without an operator's word.
+    pub strict: bool,
+    /// Numbers of volumes that the operator goes on without at the next start.
+    pub without: Vec<u32>,
 }
 
 /// A store at work.
@@ -93,16 +104,20 @@ pub struct Live {
 
 /// Runs one seed to its end; `Err` tells the promise that was broken.
 pub fn run(seed: u64, options: Options) -> Result<Report, String> {
+    Ok(run_and_keep(seed, options)?.report)
+}
+
+/// As [`run`]; with the disks that are left.
+pub fn run_and_keep(seed: u64, options: Options) -> Result<Run, String> {
     plant(options.planted);
     let mut run = Run::new(seed, options);
     while run.operations < OPERATIONS_MIN || run.crashes < CRASHES_MIN {
         let live = run.boot()?;
         run.live(live)?;
     }
-    let live = run.boot()?;
-    drop(live);
+    run.end()?;
     run.finish();
-    Ok(run.report)
+    Ok(run)
 }
 
 impl Run {
@@ -133,6 +148,34 @@ impl Run {
             damaged: false,
             records_damaged: false,
             failed: vec![false; plan.journals as usize],
+            peace: false,
+            strict: plan.volumes_min == 1,
+            without: Vec::new(),
+        }
+    }
+
+    /// The store starts once more and is stopped; then those read it that need no running store.
+    fn end(&mut self) -> Result<(), String> {
+        let left = self.read_leftover()?;
+        self.peace = left.is_some();
+        let mut live = self.boot()?;
+        if let Some(left) = left {
+            let shown = self.compare_reading(&live.machine, &left, true);
+            shown.map_err(|why| format!("cat before the start: {why}"))?;
+        }
+        self.stop(&mut live)?;
+        self.note_lows(&live);
+        let whole = live.machine.is_whole(self.disks.len());
+        self.read_stopped(&live.machine, whole)
+    }
+
+    /// Between the start and now retention may have gone on.
+    fn note_lows(&mut self, live: &Live) {
+        for (journal, account) in live.machine.journals.iter().zip(&mut self.accounts) {
+            for (row, number) in live.rows.iter().enumerate() {
+                let extent = journal.extent(TopicIndex(row as u32));
+                account.topic(*number).low = extent.low.0;
+            }
         }
     }
 
@@ -174,6 +217,12 @@ impl Run {
         self.disks.len() == 1
     }
 
+    /// No volume may be out of service under the rules in use.
+    pub fn needs_all(&self) -> bool {
+        let volumes = self.disks.len();
+        1 < volumes && self.plan.volumes_min as usize == volumes
+    }
+
     pub fn is_sound(&self) -> bool {
         self.disks.iter().all(|disk| disk.damaged().is_empty())
     }
@@ -200,9 +249,17 @@ impl Run {
             self.failed.fill(false);
             // A new store on several volumes begins in peace.
             let begins = 1 < self.disks.len() && self.operations == 0;
-            self.choose_configured(attempt);
+            let quiet = !self.is_alone() && !self.harmed && !self.topics.is_empty();
+            if quiet && self.random.one_in(4) {
+                self.plan.edit_rules(&mut self.random);
+                self.strict |= self.plan.volumes_min == 1;
+                self.report.count("operation: other rules for volumes");
+                self.configured = (0..self.disks.len()).collect();
+            } else {
+                self.choose_configured(attempt);
+            }
             let all = self.configured.len() == self.disks.len();
-            let weather = if attempt < 3 && !begins && all {
+            let weather = if attempt < 3 && !begins && all && !self.peace {
                 let victim = self.victim().clone();
                 Weather::of_a_start(&mut self.random, &self.plan, &victim)
             } else {
@@ -220,7 +277,7 @@ impl Run {
     fn choose_configured(&mut self, attempt: u32) {
         self.configured = (0..self.disks.len()).collect();
         let quiet = !self.is_alone() && !self.harmed && !self.topics.is_empty();
-        if !quiet || 2 <= attempt || !self.random.one_in(5) {
+        if !quiet || self.peace || 2 <= attempt || !self.random.one_in(5) {
             return;
         }
         // One that is sound stays, so that it is not a new store.
@@ -254,6 +311,7 @@ impl Run {
             self.plan,
             self.store_id,
             Rc::clone(&self.time),
+            std::mem::take(&mut self.without),
         );
         match executor.wait_at_most(steps.unwrap_or(STEPS_MAX), starting) {
             Ok(Ok((machine, tasks))) => {
@@ -264,6 +322,7 @@ impl Run {
                 }
                 if !machine.is_whole(self.disks.len()) {
                     self.harmed = true;
+                    self.tell(|| format!("started without a volume{}", machine.standing()));
                     self.report.count("recovery: started without a volume");
                 }
                 let rows = Vec::new();
@@ -311,6 +370,25 @@ impl Run {
             return Ok(());
         }
         if self.configured.len() < self.disks.len() {
+            self.power_off(End::Crash);
+            return Ok(());
+        }
+        let is_absent = refusal.to_string().contains("may have lost its newest");
+        let hurt = self.harmed || 0 < self.faults();
+        if is_absent && !self.is_alone() && self.strict && hurt {
+            if self.harmed {
+                self.without = absent_volumes(&refusal.to_string());
+                self.report.count("recovery: excused an absent volume");
+            }
+            self.power_off(End::Crash);
+            return Ok(());
+        }
+        if kind == "too few volumes" && self.needs_all() && hurt {
+            // The rules are lowered by an operator, who cannot wait for the volume.
+            if self.harmed {
+                self.plan.volumes_min = Copies::more_than_half(self.plan.volumes as u32);
+                self.strict |= self.plan.volumes_min == 1;
+            }
             self.power_off(End::Crash);
             return Ok(());
         }
@@ -364,6 +442,15 @@ impl Run {
         self.report.add("operations", self.operations);
         self.report.digest = digest ^ self.random.draw();
     }
+}
+
+/// The numbers that a refusal names, as an operator reads them.
+fn absent_volumes(text: &str) -> Vec<u32> {
+    let named = text.split("volume ").skip(1).filter_map(|rest| {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
+        rest[..digits].parse().ok()
+    });
+    named.collect()
 }
 
 /// Whether an operation hears of it.

@@ -47,6 +47,8 @@ pub const BUGS: &[(&str, Option<Bug>, Option<Planted>)] = &[
     inside("index off by one", Planted::IndexOffByOne),
     inside("recycle early", Planted::RecycleEarly),
     inside("repair from the bad copy", Planted::RepairFromTheBadCopy),
+    inside("believe an old footer", Planted::BelieveAnOldFooter),
+    inside("trust what was found", Planted::TrustWhatWasFound),
 ];
 
 const fn inside(

@@ -1,13 +1,15 @@
-//! The admin port: health, metrics, and reading back, over HTTP/1.
+//! The admin port: health, metrics, reading back, deleting and truncating topics, over HTTP/1.
 //!
 //! Core:    the control core's executor; one task for each connection.
-//! Always:  requests only ask; nothing here changes the store.
+//! Always:  a change of the store is answered when it is durable.
 //! Cancel:  a client that goes away drops its question.
 //! Full:    beyond a bound of connections new ones are closed at once; a connection lives no longer
 //!          than a bound, so that clients that stop reading cannot hold all of them.
 
+mod change;
 mod pages;
 mod records;
+mod time;
 
 use super::config::Settings;
 use super::fleet::{Fleet, Unanswered};
@@ -88,16 +90,35 @@ impl Office {
     }
 
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Reply, Infallible> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut reply = refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here");
-            let allowed = header::HeaderValue::from_static("GET, HEAD");
-            reply.headers_mut().insert(header::ALLOW, allowed);
-            return Ok(reply);
+        let path = request.uri().path();
+        let topic = path
+            .strip_prefix("/topics/")
+            .filter(|rest| !rest.contains('/'));
+        let topic = topic.map(str::to_owned);
+        match (request.method(), topic) {
+            (&Method::GET | &Method::HEAD, _) => Ok(self.show(&request).await),
+            (&Method::DELETE, Some(topic)) => Ok(change::delete(&self.fleet, &topic).await),
+            (&Method::PATCH, Some(topic)) => {
+                Ok(change::truncate(&self.fleet, &topic, request.into_body()).await)
+            }
+            (_, topic) => {
+                let mut reply = refuse(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "this is not answered here; see the header Allow",
+                );
+                let allowed = topic.map_or("GET, HEAD", |_| "GET, HEAD, DELETE, PATCH");
+                let allowed = header::HeaderValue::from_static(allowed);
+                reply.headers_mut().insert(header::ALLOW, allowed);
+                Ok(reply)
+            }
         }
+    }
+
+    async fn show(&self, request: &Request<Incoming>) -> Reply {
         let uri = request.uri();
         let query = uri.query().unwrap_or_default();
         let parts: Vec<&str> = uri.path().split('/').skip(1).collect();
-        Ok(match parts[..] {
+        match parts[..] {
             ["healthz"] => pages::health(),
             ["readyz"] => pages::readiness(&self.fleet),
             ["topics"] => pages::topics(&self.fleet).await,
@@ -112,7 +133,7 @@ impl Office {
                 StatusCode::NOT_FOUND,
                 "there is nothing here; see /topics and /volumes",
             ),
-        })
+        }
     }
 }
 

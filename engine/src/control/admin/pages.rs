@@ -67,16 +67,20 @@ pub(super) async fn topics(fleet: &Fleet) -> Reply {
     }
 }
 
+/// One partition of a topic.
+pub(super) fn partition(place: &Place) -> Value {
+    json!({
+        "partition": place.journal.0,
+        "first": place.first.0,
+        "next": place.next.0,
+        "dead_bytes": place.dead_bytes,
+    })
+}
+
 /// Each topic with its partitions, in the order of the table.
 fn list(table: &Table, places: &BTreeMap<(TopicIndex, JournalId), Place>) -> Value {
-    let partition = |place: &Place| {
-        json!({
-            "partition": place.journal.0,
-            "first": place.first.0,
-            "next": place.next.0,
-        })
-    };
     let rows = (0_u32..).map(TopicIndex).zip(table.topics());
+    let rows = rows.filter(|(row, _)| !table.is_deleted(*row));
     let topics = rows.map(|(row, topic)| {
         let own = places.range((row, JournalId(0))..=(row, JournalId(u32::MAX)));
         let partitions: Vec<Value> = own.map(|(_, place)| partition(place)).collect();

@@ -15,10 +15,23 @@ fn settings() -> Settings {
 
 /// Status and body of a request.
 async fn ask(address: SocketAddr, method: &'static str, path: &'static str) -> (u16, String) {
+    send(address, method, path, "").await
+}
+
+async fn send(
+    address: SocketAddr,
+    method: &'static str,
+    path: &'static str,
+    body: &'static str,
+) -> (u16, String) {
     blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let bytes = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -68,8 +81,8 @@ fn topics_are_listed_with_their_partitions() {
         assert_eq!(status, 200);
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         let partitions = serde_json::json!([
-            { "partition": 0, "first": 3, "next": 5 },
-            { "partition": 1, "first": 3, "next": 6 },
+            { "partition": 0, "first": 3, "next": 5, "dead_bytes": 7 },
+            { "partition": 1, "first": 3, "next": 6, "dead_bytes": 7 },
         ]);
         assert_eq!(body[0]["name"], "x");
         assert_eq!(body[0]["partitions"], partitions);
@@ -93,6 +106,30 @@ fn records_are_read_and_bad_questions_told_apart() {
         assert!(body.contains("\"first\":3,\"next\":5"), "{body}");
         assert_eq!(read("/nothing").await.0, 404);
         assert_eq!(ask(address, "POST", "/topics").await.0, 405);
+    });
+}
+
+#[test]
+fn topics_are_truncated_on_every_shard_or_on_one() {
+    with_port(async |_, address| {
+        let patch = |body| send(address, "PATCH", "/topics/x", body);
+        let (status, body) = patch(r#"{"truncate": 4}"#).await;
+        assert_eq!(status, 200, "{body}");
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (&body["minOffset"], &body["maxOffset"]),
+            (&4.into(), &9.into())
+        );
+        assert_eq!(body["partitions"].as_array().unwrap().len(), 2);
+        let (_, body) = patch(r#"{"before": "1970-01-01T00:00:06Z", "partition": 1}"#).await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["minOffset"], 6);
+        assert_eq!(body["partitions"][0]["partition"], 1);
+        assert_eq!(patch(r#"{"truncate": 0}"#).await.0, 204);
+        assert_eq!(patch("{").await.0, 400);
+        assert_eq!(patch(r#"{"truncate": 1, "partition": 7}"#).await.0, 404);
+        assert_eq!(send(address, "PATCH", "/topics/y", "{}").await.0, 404);
+        assert_eq!(ask(address, "DELETE", "/topics").await.0, 405);
     });
 }
 

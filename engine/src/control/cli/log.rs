@@ -28,6 +28,10 @@ enum Work {
         /// is not running.
         #[arg(long)]
         rebuild_catalogue: bool,
+        /// Repair first: what is damaged on one volume and whole on another is written anew. Name all
+        /// volumes; only on a store that is not running.
+        #[arg(long, conflicts_with = "rebuild_catalogue")]
+        repair: bool,
     },
 }
 
@@ -91,7 +95,13 @@ impl Arguments {
             Work::Verify {
                 selection,
                 rebuild_catalogue: true,
+                ..
             } => offline::rebuild_catalogue(&selection.volumes, &mut out),
+            Work::Verify {
+                selection,
+                repair: true,
+                ..
+            } => offline::repair(&selection.into(), &mut out),
             Work::Verify { selection, .. } => offline::verify(&selection.into(), &mut out),
         };
         match (done, out.flush()) {

@@ -46,7 +46,7 @@ pub(super) fn apply(
 }
 
 fn known() -> impl Iterator<Item = &'static str> {
-    let variables = key::KEYS.iter().flat_map(|key| key.variables);
+    let variables = key::keys().flat_map(|key| key.variables);
     variables.copied().filter(|name| name.starts_with(OURS))
 }
 

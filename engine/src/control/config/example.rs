@@ -2,7 +2,7 @@
 //!
 //! `deploy/ringtail.toml` is this text; a test holds it so.
 
-use super::key::{KEYS, Key};
+use super::key::{Key, keys};
 use std::fmt::Write;
 
 const HEAD: &str = "\
@@ -16,7 +16,7 @@ const HEAD: &str = "\
 pub(crate) fn text() -> String {
     let mut out = HEAD.to_owned();
     let mut table = "";
-    for key in &KEYS {
+    for key in keys() {
         let (inside, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
         if inside != table {
             table = inside;

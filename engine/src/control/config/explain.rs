@@ -24,8 +24,8 @@ impl Configuration {
         if let Some(reason) = raccoon::reason(&variable) {
             return Ok(format!("{}: Raccoon's, {reason}\n", cut(&variable)));
         }
-        let variables = key::KEYS.iter().flat_map(|key| key.variables).copied();
-        let names = key::KEYS.iter().map(|key| key.name).chain(variables);
+        let variables = key::keys().flat_map(|key| key.variables).copied();
+        let names = key::keys().map(|key| key.name).chain(variables);
         Err(Error::Unexplained {
             name: cut(wanted),
             nearest: nearest(wanted, names),
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn every_key_can_be_explained() {
-        for key in &key::KEYS {
+        for key in key::keys() {
             for name in key.variables.iter().chain([&key.name]) {
                 assert!(explain(name).unwrap().contains(key.sentence), "{name}");
             }

@@ -58,7 +58,7 @@ fn walk(
             // Every property of librdkafka's is known.
         } else {
             return Err(Error::UnknownKey {
-                nearest: super::nearest(&name, key::KEYS.iter().map(|key| key.name)),
+                nearest: super::nearest(&name, key::keys().map(|key| key.name)),
                 name,
                 value: quoted(&value.to_string()),
                 origin: Origin::File(file.to_owned()),

@@ -1,53 +1,21 @@
 //! Every key an operator can set: one row each, and the only place that knows them.
 
-use super::value::{Kind, Names, Value};
+use super::log_keys::LOG;
+use super::publisher_keys::PUBLISHER;
+pub(super) use super::row::Key;
+use super::row::Preset::{Number, Text};
+use super::row::{PORT, wait};
+use super::value::{Kind, Names};
 use crate::limit;
 
-/// One row of the table.
-#[derive(Debug)]
-pub(super) struct Key {
-    /// As the TOML file nests it.
-    pub(super) name: &'static str,
-    /// Environment variables, the strongest first.
-    pub(super) variables: &'static [&'static str],
-    pub(super) kind: Kind,
-    pub(super) default: Preset,
-    /// One sentence for the example file and the help.
-    pub(super) sentence: &'static str,
+/// All keys; those of one table of the TOML file stand together.
+pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
+    let publishing = DOORS.iter().chain(&PUBLISHER);
+    publishing.chain(&LOG).chain(&HOST)
 }
 
-/// A default, so that bounds and defaults stay on the page of limits.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Preset {
-    Text(&'static str),
-    Number(u64),
-}
-
-impl Key {
-    /// The value when nobody sets it.
-    pub(super) fn default_value(&self) -> Value {
-        let read = match self.default {
-            Preset::Text(text) => self.kind.read(text),
-            Preset::Number(number) => self.kind.read(&number.to_string()),
-        };
-        read.expect("a test reads every default")
-    }
-
-    /// Whether the default is written as empty text.
-    pub(super) fn takes_empty(&self) -> bool {
-        matches!(self.default, Preset::Text(""))
-    }
-}
-
-const PORT: Kind = Kind::Whole {
-    min: 1,
-    max: 65_535,
-};
-
-use Preset::{Number, Text};
-
-/// Keys of one table of the TOML file stand together.
-pub(super) static KEYS: [Key; 50] = [
+/// What clients meet.
+static DOORS: [Key; 29] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -59,6 +27,18 @@ pub(super) static KEYS: [Key; 50] = [
         default: Number(limit::MESSAGE_BYTES_DEFAULT as u64),
         sentence: "Largest WebSocket message or HTTP body; a larger one is refused.",
     },
+    wait(
+        "server.head_wait_ms",
+        &["RINGTAIL_HEAD_WAIT_MS"],
+        limit::HTTP_HEAD_WAIT,
+        "Milliseconds that the head of an HTTP request may take, or a connection may be silent.",
+    ),
+    wait(
+        "server.message_wait_ms",
+        &["RINGTAIL_MESSAGE_WAIT_MS"],
+        limit::HTTP_BODY_WAIT,
+        "Milliseconds that a message or body may take from its first byte to its last.",
+    ),
     Key {
         name: "server.websocket.port",
         variables: &["SERVER_WEBSOCKET_PORT"],
@@ -94,6 +74,54 @@ pub(super) static KEYS: [Key; 50] = [
         default: Text("true"),
         sentence: "Refuse a WebSocket whose Origin names another host.",
     },
+    Key {
+        name: "server.websocket.permessage_deflate",
+        variables: &["RINGTAIL_WEBSOCKET_DEFLATE"],
+        kind: Kind::Switch,
+        default: Text("false"),
+        sentence: "Let WebSocket clients send compressed messages (RFC 7692, without context takeover); answers stay plain.",
+    },
+    Key {
+        name: "server.websocket.max_conn",
+        variables: &["SERVER_WEBSOCKET_MAX_CONN"],
+        kind: Kind::Whole {
+            min: 1,
+            max: limit::CONNECTIONS_MAX,
+        },
+        default: Number(limit::CONNECTIONS_DEFAULT),
+        sentence: "WebSockets that the whole server serves at once; more are told so and closed.",
+    },
+    Key {
+        name: "server.websocket.on_duplicate",
+        variables: &["RINGTAIL_ON_DUPLICATE"],
+        kind: Kind::Choice(&["refuse", "replace"]),
+        default: Text("refuse"),
+        sentence: "A second WebSocket of one id and group: refuse it unless the first is dead, or let it replace the first.",
+    },
+    wait(
+        "server.websocket.duplicate_wait_ms",
+        &["RINGTAIL_DUPLICATE_WAIT_MS"],
+        limit::PROOF_WAIT,
+        "Milliseconds that a WebSocket has to show that it lives when a second one of its id and group comes.",
+    ),
+    wait(
+        "server.websocket.ping_interval_ms",
+        &["SERVER_WEBSOCKET_PING_INTERVAL_MS"],
+        limit::PING_INTERVAL,
+        "Milliseconds between two pings to a WebSocket.",
+    ),
+    wait(
+        "server.websocket.pong_wait_interval_ms",
+        &["SERVER_WEBSOCKET_PONG_WAIT_INTERVAL_MS"],
+        limit::PONG_WAIT,
+        "A WebSocket that sends no pong for so many milliseconds is dropped.",
+    ),
+    wait(
+        "server.websocket.write_wait_interval_ms",
+        &["SERVER_WEBSOCKET_WRITE_WAIT_INTERVAL_MS"],
+        limit::WRITE_WAIT,
+        "A client that does not take what waits for it in so many milliseconds is dropped.",
+    ),
     Key {
         name: "server.cors.enabled",
         variables: &["SERVER_CORS_ENABLED"],
@@ -150,6 +178,44 @@ pub(super) static KEYS: [Key; 50] = [
         sentence: "Port of gRPC; 0 keeps that door shut.",
     },
     Key {
+        name: "server.grpc.max_message_bytes",
+        variables: &["RINGTAIL_GRPC_MAX_MESSAGE_BYTES"],
+        kind: Kind::Size {
+            min: limit::MESSAGE_BYTES_MIN as u64,
+            max: limit::MESSAGE_BYTES_MAX as u64,
+            step: 1,
+        },
+        default: Number(limit::GRPC_MESSAGE_BYTES_DEFAULT as u64),
+        sentence: "Largest gRPC message; a larger one is refused.",
+    },
+    Key {
+        name: "server.batch.dedup_in_connection_enabled",
+        variables: &["SERVER_BATCH_DEDUP_IN_CONNECTION_ENABLED"],
+        kind: Kind::Switch,
+        default: Text("false"),
+        sentence: "Answer a batch whose req_guid its WebSocket has sent before with success, and do not store it again.",
+    },
+    Key {
+        name: "dedupe.window_ms",
+        variables: &["RINGTAIL_DEDUPE_WINDOW_MS"],
+        kind: Kind::Whole {
+            min: 0,
+            max: limit::DEDUPE_WINDOW_MS_MAX,
+        },
+        default: Number(0),
+        sentence: "Milliseconds for which a durable batch is known again by group, id and req_guid, on every connection and shard; 0 never.",
+    },
+    Key {
+        name: "dedupe.batches_max",
+        variables: &["RINGTAIL_DEDUPE_BATCHES_MAX"],
+        kind: Kind::Whole {
+            min: 1,
+            max: limit::DEDUPE_BATCHES_MAX,
+        },
+        default: Number(limit::DEDUPE_BATCHES_DEFAULT),
+        sentence: "Durable batches that each shard knows again, about 100 bytes each; the oldest are forgotten first.",
+    },
+    Key {
         name: "event.ack",
         variables: &["EVENT_ACK"],
         kind: Kind::Whole { min: 0, max: 1 },
@@ -164,69 +230,6 @@ pub(super) static KEYS: [Key; 50] = [
         sentence: "Topic of an event; %s stands for its type.",
     },
     Key {
-        name: "publisher.type",
-        variables: &["PUBLISHER_TYPE"],
-        kind: Kind::Publisher,
-        default: Text("auto"),
-        sentence: "Where events go: journal is Ringtail's own log, kafka is Kafka; auto is kafka when brokers are \
-                   configured, else journal.",
-    },
-    Key {
-        name: "publisher.kafka.flush_interval_ms",
-        variables: &["PUBLISHER_KAFKA_FLUSH_INTERVAL_MS"],
-        kind: Kind::Whole {
-            min: 0,
-            max: limit::DRAIN_GRACE_MS_MAX,
-        },
-        default: Number(1_000),
-        sentence: "How long the end waits for deliveries after connections have had their time, in milliseconds.",
-    },
-    Key {
-        name: "publisher.kafka.key",
-        variables: &["RINGTAIL_KAFKA_KEY"],
-        kind: Kind::Choice(&["none", "conn_id", "conn_group", "req_guid"]),
-        default: Text("none"),
-        sentence: "Key of each record; with conn_id one device's events of a topic stay in one partition, in order.",
-    },
-    Key {
-        name: "publisher.kafka.headers",
-        variables: &["RINGTAIL_KAFKA_HEADERS"],
-        kind: Kind::Names(Names::KafkaHeaders),
-        default: Text(""),
-        sentence: "Headers of each record: event_type, conn_group, received (milliseconds since 1970), req_guid.",
-    },
-    Key {
-        name: "publisher.kafka.create_topics",
-        variables: &["RINGTAIL_KAFKA_CREATE_TOPICS"],
-        kind: Kind::Switch,
-        default: Text("false"),
-        sentence: "Make topics that do not exist, up to policy.topics_max.",
-    },
-    Key {
-        name: "publisher.kafka.create_partitions",
-        variables: &["RINGTAIL_KAFKA_CREATE_PARTITIONS"],
-        kind: Kind::Whole {
-            min: 0,
-            max: 10_000,
-        },
-        default: Number(0),
-        sentence: "Partitions of a topic that is made; 0: the cluster's default.",
-    },
-    Key {
-        name: "publisher.kafka.create_replicas",
-        variables: &["RINGTAIL_KAFKA_CREATE_REPLICAS"],
-        kind: Kind::Whole { min: 0, max: 100 },
-        default: Number(0),
-        sentence: "Replicas of a topic that is made; 0: the cluster's default.",
-    },
-    Key {
-        name: "publisher.kafka.cpus",
-        variables: &["RINGTAIL_KAFKA_CPUS"],
-        kind: Kind::Cpus,
-        default: Text("auto"),
-        sentence: "CPUs of librdkafka's threads, such as 0,2-5; auto: those without a shard, or all where there are none.",
-    },
-    Key {
         name: "policy.topics_max",
         variables: &["RINGTAIL_POLICY_TOPICS_MAX"],
         kind: Kind::Whole {
@@ -236,155 +239,10 @@ pub(super) static KEYS: [Key; 50] = [
         default: Number(limit::CLIENT_TOPICS_DEFAULT as u64),
         sentence: "Topics that may come into being because a client names them.",
     },
-    Key {
-        name: "log.level",
-        variables: &["LOG_LEVEL"],
-        kind: Kind::Choice(&["trace", "debug", "info", "warn", "error", "fatal", "panic"]),
-        default: Text("info"),
-        sentence: "How much the program says on standard error; fatal and panic mean error.",
-    },
-    Key {
-        name: "log.volumes",
-        variables: &["RINGTAIL_LOG_VOLUMES"],
-        kind: Kind::Folders,
-        default: Text("./ringtail-data"),
-        sentence: "Folders that each hold a copy of the store, on ext4 or xfs.",
-    },
-    Key {
-        name: "log.durable_volumes",
-        variables: &["RINGTAIL_LOG_DURABLE_VOLUMES"],
-        kind: Kind::Whole {
-            min: 0,
-            max: limit::VOLUMES_MAX as u64,
-        },
-        default: Number(0),
-        sentence: "Copies that an acknowledgement waits for; 0 waits for all volumes in service.",
-    },
-    Key {
-        name: "log.min_volumes",
-        variables: &["RINGTAIL_LOG_MIN_VOLUMES"],
-        kind: Kind::Whole {
-            min: 0,
-            max: limit::VOLUMES_MAX as u64,
-        },
-        default: Number(0),
-        sentence: "With fewer volumes in service new events are refused; 0 means more than half of them, and one of two.",
-    },
-    Key {
-        name: "log.lag_bytes",
-        variables: &["RINGTAIL_LOG_LAG_BYTES"],
-        kind: Kind::Size {
-            min: limit::LAG_BYTES_MIN,
-            max: limit::LAG_BYTES_MAX,
-            step: 1,
-        },
-        default: Number(limit::LAG_BYTES_DEFAULT),
-        sentence: "A volume that is this far behind the others is taken out of service; it counts for each journal.",
-    },
-    Key {
-        name: "log.rebuild_bytes_per_second",
-        variables: &["RINGTAIL_LOG_REBUILD_BYTES_PER_SECOND"],
-        kind: Kind::Size {
-            min: limit::BACKGROUND_RATE_MIN,
-            max: limit::BACKGROUND_RATE_MAX,
-            step: 1,
-        },
-        default: Number(limit::REBUILD_RATE_DEFAULT),
-        sentence: "How fast each journal is copied to a volume that comes back or was damaged.",
-    },
-    Key {
-        name: "log.scrub_bytes_per_second",
-        variables: &["RINGTAIL_LOG_SCRUB_BYTES_PER_SECOND"],
-        kind: Kind::Size {
-            min: 0,
-            max: limit::BACKGROUND_RATE_MAX,
-            step: 1,
-        },
-        default: Number(limit::SCRUB_RATE_DEFAULT),
-        sentence: "How fast each journal's older log files are read again and checked; 0 never does.",
-    },
-    Key {
-        name: "log.segment_bytes",
-        variables: &["RINGTAIL_LOG_SEGMENT_BYTES"],
-        kind: Kind::Size {
-            min: limit::SEGMENT_BYTES_MIN,
-            max: limit::SEGMENT_BYTES_MAX,
-            step: limit::BLOCK_BYTES,
-        },
-        default: Number(limit::SEGMENT_BYTES_DEFAULT),
-        sentence: "Size of one log file.",
-    },
-    Key {
-        name: "log.segments_prepared",
-        variables: &["RINGTAIL_LOG_SEGMENTS_PREPARED"],
-        kind: Kind::Whole {
-            min: 1,
-            max: limit::SEGMENTS_PREPARED_MAX as u64,
-        },
-        default: Number(limit::SEGMENTS_PREPARED_DEFAULT as u64),
-        sentence: "Log files that each journal keeps zero-filled ahead of use.",
-    },
-    Key {
-        name: "log.retention_bytes",
-        variables: &["RINGTAIL_LOG_RETENTION_BYTES"],
-        kind: Kind::SizeOrNone {
-            min: limit::RETENTION_SEGMENTS_MIN * limit::SEGMENT_BYTES_MIN,
-        },
-        default: Text("none"),
-        sentence: "What the whole store may take, prepared files included, before its oldest log files are used again; none keeps everything.",
-    },
-    Key {
-        name: "log.origin",
-        variables: &["RINGTAIL_LOG_ORIGIN"],
-        kind: Kind::Choice(&["full", "group", "none"]),
-        default: Text("full"),
-        sentence: "What is kept of each request beside its events: full, group (no connection ids) or none.",
-    },
-    Key {
-        name: "log.commit_wait_us",
-        variables: &["RINGTAIL_LOG_COMMIT_WAIT_US"],
-        kind: Kind::Whole {
-            min: 0,
-            max: limit::COMMIT_WAIT_US_MAX as u64,
-        },
-        default: Number(0),
-        sentence: "Microseconds that an idle journal waits for company before it commits: latency for less wear.",
-    },
-    Key {
-        name: "log.frame_bytes",
-        variables: &["RINGTAIL_LOG_FRAME_BYTES"],
-        kind: Kind::Size {
-            min: limit::FRAME_CLOSE_BYTES_MIN as u64,
-            max: limit::FRAME_CLOSE_BYTES_MAX as u64,
-            step: limit::BLOCK_BYTES,
-        },
-        default: Number(limit::FRAME_CLOSE_BYTES_DEFAULT as u64),
-        sentence: "A commit of this size is closed as soon as another may be in flight.",
-    },
-    Key {
-        name: "log.frames_in_flight",
-        variables: &["RINGTAIL_LOG_FRAMES_IN_FLIGHT"],
-        kind: Kind::Whole {
-            min: 1,
-            max: limit::FRAMES_IN_FLIGHT_MAX as u64,
-        },
-        default: Number(limit::FRAMES_IN_FLIGHT_DEFAULT as u64),
-        sentence: "Commits that one journal has on their way to the disk at once.",
-    },
-    Key {
-        name: "log.flush",
-        variables: &["RINGTAIL_LOG_FLUSH"],
-        kind: Kind::Choice(&["write-through", "data-sync", "never"]),
-        default: Text("write-through"),
-        sentence: "How a commit becomes durable; never is for measuring and loses acknowledged events with the power.",
-    },
-    Key {
-        name: "log.allow_any_filesystem",
-        variables: &["RINGTAIL_LOG_ALLOW_ANY_FILESYSTEM"],
-        kind: Kind::Switch,
-        default: Text("false"),
-        sentence: "Use a volume that is neither on ext4 nor on xfs.",
-    },
+];
+
+/// What operators give and see.
+static HOST: [Key; 11] = [
     Key {
         name: "shard.cpus",
         variables: &["RINGTAIL_SHARDS"],
@@ -419,6 +277,16 @@ pub(super) static KEYS: [Key; 50] = [
         },
         default: Number(limit::DRAIN_GRACE_MS_DEFAULT),
         sentence: "Milliseconds that shards have at shutdown to answer what is in hand.",
+    },
+    Key {
+        name: "control.drain_window_ms",
+        variables: &["RINGTAIL_DRAIN_WINDOW_MS"],
+        kind: Kind::Whole {
+            min: 0,
+            max: limit::DRAIN_GRACE_MS_MAX,
+        },
+        default: Number(limit::DRAIN_WINDOW.as_millis() as u64),
+        sentence: "Milliseconds over which WebSockets are closed at shutdown, one after the other.",
     },
     Key {
         name: "metric.labels_max",
@@ -471,41 +339,5 @@ pub(super) static KEYS: [Key; 50] = [
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn every_default_is_a_value_of_its_key() {
-        for key in &KEYS {
-            let shown = key.default_value().to_toml();
-            assert!(!shown.is_empty(), "{}", key.name);
-        }
-    }
-
-    #[test]
-    fn names_and_variables_are_used_once() {
-        let mut names = HashSet::new();
-        for key in &KEYS {
-            assert!(names.insert(key.name), "{}", key.name);
-            for variable in key.variables {
-                assert!(names.insert(variable), "{variable}");
-            }
-        }
-    }
-
-    #[test]
-    fn no_key_is_a_table_of_another() {
-        for key in &KEYS {
-            let inside = format!("{}.", key.name);
-            assert!(!KEYS.iter().any(|other| other.name.starts_with(&inside)));
-        }
-    }
-
-    #[test]
-    fn every_sentence_is_one() {
-        for key in &KEYS {
-            assert!(key.sentence.ends_with('.'), "{}", key.name);
-        }
-    }
-}
+#[path = "key_tests.rs"]
+mod tests;

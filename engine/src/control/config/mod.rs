@@ -10,7 +10,11 @@ mod example;
 mod explain;
 mod file;
 mod key;
+mod log_keys;
+mod publisher_keys;
 mod raccoon;
+mod row;
+mod rules;
 mod settings;
 mod size;
 mod value;
@@ -168,7 +172,7 @@ pub(crate) struct Configuration {
 impl Configuration {
     /// Reads the layers, each over the one before.
     pub(crate) fn resolve(layers: Layers) -> Result<Self, Error> {
-        let mut entries: Vec<Entry> = key::KEYS.iter().map(by_default).collect();
+        let mut entries: Vec<Entry> = key::keys().map(by_default).collect();
         let mut properties = Properties::default();
         let mut rest = yaml::Rest::default();
         match &layers.file {
@@ -276,7 +280,7 @@ fn set(written: &str, entries: &mut [Entry], properties: &mut Properties) -> Res
             name: cut(name),
             value: quoted(value),
             origin,
-            nearest: nearest(name, key::KEYS.iter().map(|key| key.name)),
+            nearest: nearest(name, key::keys().map(|key| key.name)),
         }),
     }
 }

@@ -7,7 +7,7 @@ struct Without {
     names: &'static [&'static str],
 }
 
-static WITHOUT_EFFECT: [Without; 5] = [
+static WITHOUT_EFFECT: [Without; 4] = [
     Without {
         reason: "ignored, because each shard owns one core and has no pools, channels or fixed buffers to size",
         names: &[
@@ -34,16 +34,6 @@ static WITHOUT_EFFECT: [Without; 5] = [
     Without {
         reason: "ignored, because it is a setting of the Go client that Raccoon was built with",
         names: &["PUBLISHER_KAFKA_CLIENT_GO_"],
-    },
-    Without {
-        reason: "not in effect yet",
-        names: &[
-            "SERVER_WEBSOCKET_MAX_CONN",
-            "SERVER_WEBSOCKET_PING_INTERVAL_MS",
-            "SERVER_WEBSOCKET_PONG_WAIT_INTERVAL_MS",
-            "SERVER_WEBSOCKET_WRITE_WAIT_INTERVAL_MS",
-            "SERVER_BATCH_DEDUP_IN_CONNECTION_ENABLED",
-        ],
     },
 ];
 
@@ -99,14 +89,14 @@ mod tests {
             "PATH",
             "SERVER_WEBSOCKET_PINGER_SIZE",
             "PUBLISHER_KAFKA_DELIVERY_CHANNEL_SIZE",
-            "SERVER_WEBSOCKET_MAX_CONN",
+            "PUBLISHER_KAFKA_CLIENT_GO_BATCH_PRODUCER",
         ];
         let lines = notices(&set);
         assert_eq!(lines.len(), 2);
         assert!(lines[0].ends_with(
             ": PUBLISHER_KAFKA_DELIVERY_CHANNEL_SIZE, SERVER_WEBSOCKET_PINGER_SIZE, WORKER_POOL_SIZE"
         ));
-        assert_eq!(lines[1], "not in effect yet: SERVER_WEBSOCKET_MAX_CONN");
+        assert!(lines[1].ends_with(": PUBLISHER_KAFKA_CLIENT_GO_BATCH_PRODUCER"));
     }
 
     #[test]

@@ -29,6 +29,7 @@ impl Configuration {
     /// Makes the settings, and checks what holds between keys.
     pub(crate) fn settings(&self) -> Result<Settings, Error> {
         self.check_ports()?;
+        self.check_pings()?;
         self.check_retention()?;
         self.check_volumes()?;
         self.check_brokers()?;
@@ -63,11 +64,33 @@ impl Configuration {
                 0 => shard::Acknowledge::Received,
                 _ => shard::Acknowledge::Durable,
             },
+            connections_max: self.whole("server.websocket.max_conn") as u32,
+            on_duplicate: match self.text("server.websocket.on_duplicate") {
+                "replace" => shard::OnDuplicate::Replace,
+                _ => shard::OnDuplicate::Refuse,
+            },
             in_flight_bytes_max: self.whole("shard.in_flight_bytes") as usize,
-            drain_grace: Duration::from_millis(self.whole("control.drain_grace_ms")),
+            drain_window: self.millis("control.drain_window_ms"),
+            drain_grace: self.millis("control.drain_grace_ms"),
             allow_any_filesystem: self.switch("log.allow_any_filesystem"),
             labels_max: self.whole("metric.labels_max") as usize,
+            dedupe: self.dedupe(),
         }
+    }
+
+    fn dedupe(&self) -> Option<shard::dedupe::Settings> {
+        let in_connection = self.switch("server.batch.dedup_in_connection_enabled");
+        let window_ms = match self.whole("dedupe.window_ms") {
+            0 if in_connection => limit::DEDUPE_IN_CONNECTION_WINDOW_MS,
+            set => set,
+        };
+        (0 < window_ms).then(|| shard::dedupe::Settings {
+            in_connection,
+            across_connections: 0 < self.whole("dedupe.window_ms"),
+            window: Duration::from_millis(window_ms),
+            batches_max: self.whole("dedupe.batches_max") as usize,
+            secret: shard::dedupe::Secret::default(),
+        })
     }
 
     fn net(&self) -> crate::net::Settings {
@@ -83,8 +106,16 @@ impl Configuration {
             conn_group_header: self.header("server.websocket.conn_group_header"),
             conn_group_default: self.text("server.websocket.conn_group_default").into(),
             check_origin: self.switch("server.websocket.check_origin"),
+            websocket_deflate: self.switch("server.websocket.permessage_deflate"),
             cors: self.switch("server.cors.enabled").then(|| self.cors()),
             message_bytes_max: self.whole("server.max_message_bytes") as usize,
+            grpc_message_bytes_max: self.whole("server.grpc.max_message_bytes") as usize,
+            ping_interval: self.millis("server.websocket.ping_interval_ms"),
+            pong_wait: self.millis("server.websocket.pong_wait_interval_ms"),
+            write_wait: self.millis("server.websocket.write_wait_interval_ms"),
+            proof_wait: self.millis("server.websocket.duplicate_wait_ms"),
+            head_wait: self.millis("server.head_wait_ms"),
+            message_wait: self.millis("server.message_wait_ms"),
         }
     }
 
@@ -161,6 +192,9 @@ impl Configuration {
             segment_bytes: self.whole("log.segment_bytes"),
             segments_prepared: self.whole("log.segments_prepared") as u32,
             retention_bytes: self.size_or_none("log.retention_bytes"),
+            retention: self.retention(),
+            repack_below: self.whole("log.repack_below") as u32,
+            repack_bytes_per_second: self.whole("log.repack_rate"),
             origin: match self.text("log.origin") {
                 "full" => log::Origin::Full,
                 "group" => log::Origin::Group,
@@ -174,6 +208,7 @@ impl Configuration {
                 "data-sync" => log::Flush::DataSync,
                 _ => log::Flush::Never,
             },
+            tail_bytes: self.whole("log.tail_bytes") as usize,
         }
     }
 
@@ -187,6 +222,21 @@ impl Configuration {
             durable_volumes: self.whole("log.durable_volumes") as u32,
             volumes_min,
             lag_bytes_max: self.whole("log.lag_bytes"),
+        }
+    }
+
+    fn retention(&self) -> log::retention::Rules {
+        let Value::Rules(topics) = self.value("log.topics") else {
+            other_type("log.topics", self.value("log.topics"))
+        };
+        let age_ms = match self.value("log.retention_age") {
+            Value::Nothing => None,
+            Value::Age(age_ms) => Some(*age_ms),
+            other => other_type("log.retention_age", other),
+        };
+        log::retention::Rules {
+            age_ms,
+            topics: topics.clone().into(),
         }
     }
 
@@ -211,6 +261,15 @@ impl Configuration {
             })?;
         }
         Ok(())
+    }
+
+    fn check_pings(&self) -> Result<(), Error> {
+        let (ping, pong) = (
+            "server.websocket.ping_interval_ms",
+            "server.websocket.pong_wait_interval_ms",
+        );
+        let late = self.whole(pong) <= self.whole(ping);
+        self.refuse_if(late, pong, || format!("more than {ping}"))
     }
 
     fn check_retention(&self) -> Result<(), Error> {
@@ -266,6 +325,10 @@ impl Configuration {
             Value::Whole(number) | Value::Size(number) => *number,
             other => other_type(name, other),
         }
+    }
+
+    fn millis(&self, name: &str) -> Duration {
+        Duration::from_millis(self.whole(name))
     }
 
     fn size_or_none(&self, name: &str) -> Option<u64> {

@@ -106,7 +106,7 @@ fn a_later_layer_wins_and_is_named() {
 fn the_printed_configuration_has_a_line_for_each_key() {
     let layers = environment(&[("RINGTAIL_SHARDS", "0-1")]);
     let text = Configuration::resolve(layers).unwrap().to_string();
-    assert_eq!(text.lines().count(), key::KEYS.len());
+    assert_eq!(text.lines().count(), key::keys().count());
     let line = text.lines().find(|line| line.starts_with("shard.cpus"));
     let words: Vec<&str> = line.unwrap().split_whitespace().collect();
     assert_eq!(
@@ -208,6 +208,8 @@ fn what_does_not_fit_together_is_refused() {
     assert!(refusal(ports).ends_with("wanted another port than server.websocket.port has"));
     let ports = environment(&[("SERVER_GRPC_PORT", "8080")]);
     assert!(refusal(ports).ends_with("wanted another port than server.websocket.port has"));
+    let pings = environment(&[("SERVER_WEBSOCKET_PONG_WAIT_INTERVAL_MS", "30000")]);
+    assert!(refusal(pings).ends_with("wanted more than server.websocket.ping_interval_ms"));
     let retention = environment(&[("RINGTAIL_LOG_RETENTION_BYTES", "256MiB")]);
     assert!(refusal(retention).ends_with("at least 4 times log.segment_bytes (512MiB)"));
     for variable in ["RINGTAIL_LOG_MIN_VOLUMES", "RINGTAIL_LOG_DURABLE_VOLUMES"] {
@@ -220,12 +222,12 @@ fn what_does_not_fit_together_is_refused() {
 fn raccoons_other_variables_are_accepted_and_named() {
     let layers = environment(&[
         ("WORKER_POOL_SIZE", "5"),
-        ("SERVER_WEBSOCKET_MAX_CONN", "10"),
+        ("PUBLISHER_KAFKA_CLIENT_GO_BATCH_PRODUCER", "true"),
     ]);
     let notices = Configuration::resolve(layers).unwrap().notices;
     assert_eq!(notices.len(), 2);
     assert!(notices[0].contains("WORKER_POOL_SIZE"));
-    assert!(notices[1].contains("SERVER_WEBSOCKET_MAX_CONN"));
+    assert!(notices[1].contains("PUBLISHER_KAFKA_CLIENT_GO_BATCH_PRODUCER"));
 }
 
 #[test]
@@ -285,7 +287,7 @@ fn every_variable_of_raccoons_is_known() {
         METRIC_STATSD_ENABLED METRIC_STATSD_ADDRESS METRIC_STATSD_FLUSH_PERIOD_MS \
         METRIC_PROMETHEUS_ENABLED METRIC_PROMETHEUS_PORT METRIC_PROMETHEUS_PATH LOG_LEVEL";
     for name in list.split_whitespace() {
-        let is_key = key::KEYS.iter().any(|key| key.variables.contains(&name));
+        let is_key = key::keys().any(|key| key.variables.contains(&name));
         let is_known = is_key || raccoon::is_known(name) || name.starts_with(client::VARIABLE);
         assert!(is_known, "{name}");
     }

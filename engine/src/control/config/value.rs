@@ -1,8 +1,9 @@
 //! What a key may hold, how it is read from text and from TOML, and how it is shown.
 
-use super::size;
+use super::{rules, size};
 use crate::control::place::{self, Shards};
 use crate::limit;
+use crate::log::retention::Rule;
 use crate::route::Pattern;
 use std::fmt;
 use std::path::PathBuf;
@@ -24,6 +25,10 @@ pub(super) enum Kind {
     SizeOrNone {
         min: u64,
     },
+    /// A time such as `7d`, or `none`.
+    AgeOrNone,
+    /// Bounds by topic.
+    TopicRules,
     Switch,
     Choice(&'static [&'static str]),
     /// The name of an HTTP header.
@@ -81,6 +86,9 @@ pub(crate) enum Value {
     Whole(u64),
     Size(u64),
     Nothing,
+    /// Milliseconds.
+    Age(u64),
+    Rules(Vec<Rule>),
     Switch(bool),
     Text(String),
     Folders(Vec<PathBuf>),
@@ -122,10 +130,12 @@ impl Kind {
                 let fits = (min..=max).contains(&bytes) && bytes.is_multiple_of(step);
                 fits.then_some(Value::Size(bytes))
             }
-            Self::SizeOrNone { .. } if text == "none" => Some(Value::Nothing),
+            Self::SizeOrNone { .. } | Self::AgeOrNone if text == "none" => Some(Value::Nothing),
             Self::SizeOrNone { min } => size::parse(text)
                 .filter(|bytes| min <= *bytes)
                 .map(Value::Size),
+            Self::AgeOrNone => rules::parse_age(text).map(Value::Age),
+            Self::TopicRules => rules::parse(text).map(Value::Rules),
             Self::Switch => switch(text).map(Value::Switch),
             Self::Choice(names) => names.contains(&text).then(|| Value::Text(text.into())),
             Self::HeaderOrNone if text.is_empty() => Some(Value::Nothing),
@@ -164,6 +174,11 @@ impl Kind {
         let shown = || value.to_string();
         match (self, value) {
             (Self::Switch, toml::Value::Boolean(on)) => Ok(Value::Switch(*on)),
+            (Self::TopicRules, toml::Value::Array(items)) => {
+                let rules: Option<Vec<_>> = items.iter().map(rules::from_toml).collect();
+                let few = rules.filter(|rules| rules.len() <= limit::TOPIC_RULES_MAX);
+                few.map(Value::Rules).ok_or_else(|| self.wanted(&shown()))
+            }
             (Self::Folders, toml::Value::Array(items)) => {
                 let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
                 let list = items.and_then(|items| folders(items.into_iter()));
@@ -222,6 +237,8 @@ impl Kind {
                     size::show(min)
                 )
             }
+            Self::AgeOrNone => "none, or a time such as 7d, 12h, 30m or 10s".into(),
+            Self::TopicRules => rules::WANTED.into(),
             Self::Switch => "true or false".into(),
             Self::Choice(names) => format!("one of {}", names.join(", ")),
             Self::Header => "the name of an HTTP header".into(),
@@ -305,6 +322,7 @@ impl Value {
     pub(super) fn to_toml(&self) -> String {
         match self {
             Self::Whole(number) => number.to_string(),
+            Self::Rules(list) => rules::to_toml(list),
             Self::Switch(on) => on.to_string(),
             Self::Folders(folders) => {
                 let items = folders.iter().map(|folder| folder.display().to_string());
@@ -324,6 +342,8 @@ impl fmt::Display for Value {
             Self::Whole(number) => write!(f, "{number}"),
             Self::Size(bytes) => f.write_str(&size::show(*bytes)),
             Self::Nothing => f.write_str("none"),
+            Self::Age(age_ms) => f.write_str(&rules::show_age(*age_ms)),
+            Self::Rules(list) => f.write_str(&rules::show(list)),
             Self::Switch(on) => write!(f, "{on}"),
             Self::Text(text) => f.write_str(text),
             Self::Folders(folders) => {

@@ -45,7 +45,7 @@ pub(super) fn apply(
         } else if raccoon::is_known(&variable) {
             rest.without_effect.push(variable);
         } else {
-            let known = key::KEYS.iter().flat_map(|key| key.variables).copied();
+            let known = key::keys().flat_map(|key| key.variables).copied();
             let hint = super::nearest(&variable, known);
             let hint = hint.map_or_else(String::new, |name| format!("; did you mean {name}?"));
             let name = super::cut(&variable);

@@ -18,6 +18,25 @@ fn table<const N: usize>(names: [&str; N]) -> Arc<Table> {
     Arc::new(Table::new(Pattern::parse("%s").unwrap(), topics))
 }
 
+/// The place of a shard's only partition after a truncation, if that was for it.
+fn truncated(
+    shard: ShardId,
+    (topic, chosen): (TopicIndex, Option<JournalId>),
+    offset: Offset,
+    before_ms: Option<i64>,
+) -> Vec<Place> {
+    let journal = JournalId(shard.0);
+    let place = Place {
+        topic,
+        journal,
+        first: offset.max(Offset(before_ms.map_or(0, |ms| ms as u64 / 1_000))),
+        next: Offset(9),
+        dead_bytes: 0,
+    };
+    let is_chosen = chosen.is_none_or(|chosen| chosen == journal);
+    is_chosen.then_some(place).into_iter().collect()
+}
+
 /// Answers every order until it is told to drain.
 async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender<Report>) {
     let (mut orders, reports) = (orders.connect().await, reports.connect().await);
@@ -40,6 +59,7 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
                     journal: JournalId(shard.0),
                     first: Offset(3),
                     next: Offset(u64::from(shard.0) + 5),
+                    dead_bytes: 7,
                 }],
             },
             Order::Read { ticket, offset, .. } => Report::Records {
@@ -63,6 +83,20 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
             Order::Snapshot { ticket } => Report::Snapshot {
                 ticket,
                 snapshot: snapshot(shard.0, 10, 1),
+            },
+            Order::Forget { ticket, .. } => Report::Changed {
+                ticket,
+                places: Ok(Vec::new()),
+            },
+            Order::Truncate {
+                ticket,
+                topic,
+                journal,
+                offset,
+                before_ms,
+            } => Report::Changed {
+                ticket,
+                places: Ok(truncated(shard, (topic, journal), offset, before_ms)),
             },
             Order::TopicsRefused { .. } | Order::Returned(_) | Order::Cluster { .. } => continue,
             Order::Drain => Report::Drained { shard },

@@ -93,7 +93,7 @@ fn about(page: &mut Page, snapshots: &[Box<Snapshot>], table: &Table, vitals: &V
     page.sample(name, &[], u8::from(vitals.ready));
     let name = "ringtail_topics";
     page.head(name, Family::Gauge, "Topics that exist.");
-    page.sample(name, &[], table.topics().len());
+    page.sample(name, &[], table.living());
     if let Some((brokers, topics)) = vitals.cluster {
         let name = "ringtail_kafka_brokers";
         page.head(name, Family::Gauge, "Brokers of the Kafka cluster.");

@@ -175,10 +175,20 @@ fn events(sums: &Sums<'_>) -> [Metric; 2] {
 }
 
 fn connections(sums: &Sums<'_>) -> [Metric; 3] {
-    let mut failures = sums.by_group(|counts| counts.connections_failed);
-    for sample in &mut failures {
-        sample.labels.push(("reason", "ugfailure".to_owned()));
-    }
+    type Read = fn(&GroupCounts) -> u64;
+    let reasons: [(&str, Read); 3] = [
+        ("ugfailure", |counts| counts.connections_failed),
+        ("exists", |counts| counts.connections_duplicate),
+        ("serverlimit", |counts| counts.connections_over_limit),
+    ];
+    let of_reason = |(reason, read): (&str, Read)| {
+        let mut samples = sums.by_group(read);
+        for sample in &mut samples {
+            sample.labels.push(("reason", reason.to_owned()));
+        }
+        samples
+    };
+    let failures = reasons.into_iter().flat_map(of_reason).collect();
     let mut current = sums.by_group(|counts| counts.connections_current);
     for sample in &mut current {
         if let Measure::Count(count) = sample.value {
@@ -209,7 +219,7 @@ fn connections(sums: &Sums<'_>) -> [Metric; 3] {
 
 /// What goes wrong in Raccoon and has no row of its own here yet.
 fn failures(sums: &Sums<'_>) -> [Metric; 4] {
-    let mut duplicates = sums.by_group(|_| 0);
+    let mut duplicates = sums.by_group(|counts| counts.duplicates);
     for sample in &mut duplicates {
         sample.labels.push(("reason", "duplicate".to_owned()));
     }
@@ -228,7 +238,7 @@ fn failures(sums: &Sums<'_>) -> [Metric; 4] {
             "server_ping_failure_total",
             Family::Counter,
             "Pings that could not be sent.",
-            sums.by_group(|_| 0),
+            sums.by_group(|counts| counts.ping_failures),
         ),
         metric(
             "server_pong_failure_total",

@@ -11,10 +11,12 @@
 
 use std::io::Cursor;
 use std::ops::Range;
+use std::rc::Rc;
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::deflate::{Deflate, Inflater};
 use super::{close_code, unmask};
 use crate::frame::Encoding;
 use crate::limit::{CONTROL_FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
@@ -59,13 +61,15 @@ pub enum Fault {
     CloseCode,
     CloseReason,
     Text,
+    /// A compressed message that does not inflate.
+    Deflate,
     TooLarge,
 }
 
 impl Fault {
     pub fn close_code(self) -> u16 {
         match self {
-            Self::CloseReason | Self::Text => close_code::INVALID_DATA,
+            Self::CloseReason | Self::Text | Self::Deflate => close_code::INVALID_DATA,
             Self::TooLarge => close_code::TOO_LARGE,
             _ => close_code::PROTOCOL_ERROR,
         }
@@ -85,6 +89,7 @@ impl Fault {
             Self::CloseCode => "invalid close code",
             Self::CloseReason => "close reason is not UTF-8",
             Self::Text => "text message is not UTF-8",
+            Self::Deflate => "compressed message does not inflate",
             Self::TooLarge => "message too large",
         }
     }
@@ -95,6 +100,8 @@ pub struct Decoder {
     message_bytes_max: usize,
     peer_masks: bool,
     assembly: Option<Assembly>,
+    /// Messages may come compressed.
+    deflate: Option<Box<Deflate>>,
     last: Option<Place>,
     again: bool,
 }
@@ -103,6 +110,7 @@ pub struct Decoder {
 struct Assembly {
     encoding: Encoding,
     bytes: Vec<u8>,
+    is_packed: bool,
     whole: bool,
 }
 
@@ -118,6 +126,8 @@ struct Place {
 enum Kind {
     Message(Encoding),
     Assembled(Encoding),
+    /// Inflated from the place, or from what was assembled.
+    Inflated(Encoding),
     Ping,
     Pong,
     Close(Option<u16>),
@@ -127,6 +137,7 @@ enum Kind {
 struct Head {
     opcode: OpCode,
     is_final: bool,
+    is_packed: bool,
     mask: [u8; 4],
     payload: Range<usize>,
 }
@@ -142,6 +153,7 @@ impl Decoder {
             message_bytes_max,
             peer_masks: true,
             assembly: None,
+            deflate: None,
             last: None,
             again: false,
         }
@@ -158,6 +170,12 @@ impl Decoder {
         }
     }
 
+    /// For a connection where permessage-deflate was agreed.
+    pub fn inflating(mut self, inflater: Rc<Inflater>) -> Self {
+        self.deflate = Some(Box::new(Deflate::new(inflater)));
+        self
+    }
+
     /// The next item of `bytes`, and how many bytes it used up. Payloads are unmasked in place, so the
     /// bytes that were used up must not be offered again (but see [`Decoder::put_back`]). After
     /// a fault the decoder is of no more use.
@@ -165,15 +183,10 @@ impl Decoder {
     /// # Errors
     /// When the peer broke the protocol.
     pub fn next<'a>(&'a mut self, bytes: &'a mut [u8]) -> Result<(Item<'a>, usize), Fault> {
-        if !std::mem::take(&mut self.again) {
-            self.last = None;
-            if self
-                .assembly
-                .as_ref()
-                .is_some_and(|assembly| assembly.whole)
-            {
-                self.assembly = None;
-            }
+        if std::mem::take(&mut self.again) {
+            self.inflate_again(bytes)?;
+        } else {
+            self.forget_last();
             let mut consumed = 0;
             while self.last.is_none() {
                 match self.step(bytes, consumed)? {
@@ -186,10 +199,46 @@ impl Decoder {
         Ok((self.item(place, bytes), place.consumed))
     }
 
+    /// Whether a fragmented message has begun and is not whole.
+    pub fn is_inside(&self) -> bool {
+        let assembly = self.assembly.as_ref();
+        assembly.is_some_and(|assembly| !assembly.whole)
+    }
+
     /// Says that the item yielded last could not be taken: the next call yields it again. The caller
     /// keeps its bytes, as they are now, at the start of what it offers.
     pub fn put_back(&mut self) {
         self.again = self.last.is_some();
+        if let Some(deflate) = &mut self.deflate {
+            deflate.wait();
+        }
+    }
+
+    fn forget_last(&mut self) {
+        self.last = None;
+        let whole = |assembly: &Assembly| assembly.whole;
+        if self.assembly.as_ref().is_some_and(whole) {
+            self.assembly = None;
+        }
+        if let Some(deflate) = &mut self.deflate {
+            deflate.let_go();
+        }
+    }
+
+    /// The item that was put back may have lost its memory to others.
+    fn inflate_again(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        if let Some(deflate) = &mut self.deflate
+            && let Some(place) = &self.last
+            && matches!(place.kind, Kind::Inflated(_))
+            && !deflate.holds_last()
+        {
+            let packed = match &self.assembly {
+                Some(assembly) => &assembly.bytes,
+                None => &bytes[place.payload.clone()],
+            };
+            deflate.inflate(packed)?;
+        }
+        Ok(())
     }
 
     /// Reads one frame that begins at `start`.
@@ -206,7 +255,7 @@ impl Decoder {
         let payload = &mut rest[head.payload.clone()];
         unmask(payload, head.mask);
         let kind = match head.opcode {
-            OpCode::Data(data) => self.data(data, head.is_final, payload)?,
+            OpCode::Data(data) => self.data(data, &head, payload)?,
             OpCode::Control(control) => Some(read_control(control, payload)?),
         };
         let consumed = start + head.payload.end;
@@ -226,7 +275,10 @@ impl Decoder {
         let Some((header, length)) = parsed else {
             return Ok(None);
         };
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        // The first bit says that a message is compressed, on its first frame only (RFC 7692, 6).
+        let begins = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        let may_be_packed = begins && self.deflate.is_some();
+        if header.rsv2 || header.rsv3 || (header.rsv1 && !may_be_packed) {
             return Err(Fault::ReservedBits);
         }
         if header.mask.is_some() != self.peer_masks {
@@ -248,6 +300,7 @@ impl Decoder {
         Ok(Some(Head {
             opcode: header.opcode,
             is_final: header.is_final,
+            is_packed: header.rsv1,
             mask: header.mask.unwrap_or_default(),
             payload: start..start + length as usize,
         }))
@@ -269,28 +322,29 @@ impl Decoder {
 
     /// Takes an unmasked data frame that [`Decoder::check_data`] let pass. `None` while its message is
     /// not whole.
-    fn data(&mut self, data: Data, is_final: bool, payload: &[u8]) -> Result<Option<Kind>, Fault> {
+    fn data(&mut self, data: Data, head: &Head, payload: &[u8]) -> Result<Option<Kind>, Fault> {
         let encoding = match (data, &self.assembly) {
             (_, Some(assembly)) => assembly.encoding,
             (Data::Text, None) => Encoding::Json,
             (_, None) => Encoding::Protobuf,
         };
-        if is_final && self.assembly.is_none() {
-            check_text(encoding, payload)?;
-            return Ok(Some(Kind::Message(encoding)));
+        if head.is_final && self.assembly.is_none() {
+            let packed = self.deflate.as_mut().filter(|_| head.is_packed);
+            return whole(encoding, payload, packed, Kind::Message(encoding)).map(Some);
         }
         let assembly = self.assembly.get_or_insert_with(|| Assembly {
             encoding,
             bytes: Vec::new(),
+            is_packed: head.is_packed,
             whole: false,
         });
         assembly.bytes.extend_from_slice(payload);
-        if !is_final {
+        if !head.is_final {
             return Ok(None);
         }
         assembly.whole = true;
-        check_text(encoding, &assembly.bytes)?;
-        Ok(Some(Kind::Assembled(encoding)))
+        let packed = self.deflate.as_mut().filter(|_| assembly.is_packed);
+        whole(encoding, &assembly.bytes, packed, Kind::Assembled(encoding)).map(Some)
     }
 
     fn item<'a>(&'a self, place: &Place, bytes: &'a [u8]) -> Item<'a> {
@@ -300,6 +354,10 @@ impl Decoder {
             Kind::Assembled(encoding) => Item::Message {
                 encoding,
                 payload: self.assembly.as_ref().map_or(&[], |all| &all.bytes),
+            },
+            Kind::Inflated(encoding) => Item::Message {
+                encoding,
+                payload: self.deflate.as_ref().map_or(&[], |deflate| deflate.last()),
             },
             Kind::Ping => Item::Ping(payload),
             Kind::Pong => Item::Pong(payload),
@@ -333,6 +391,21 @@ fn header_bytes(bytes: &[u8]) -> usize {
     };
     let mask = if second & 0x80 == 0 { 0 } else { 4 };
     2 + extension + mask
+}
+
+/// Checks a whole message, inflated when it came compressed; it is then of another kind.
+fn whole(
+    encoding: Encoding,
+    payload: &[u8],
+    packed: Option<&mut Box<Deflate>>,
+    kind: Kind,
+) -> Result<Kind, Fault> {
+    let Some(deflate) = packed else {
+        check_text(encoding, payload)?;
+        return Ok(kind);
+    };
+    check_text(encoding, deflate.inflate(payload)?)?;
+    Ok(Kind::Inflated(encoding))
 }
 
 fn check_text(encoding: Encoding, payload: &[u8]) -> Result<(), Fault> {

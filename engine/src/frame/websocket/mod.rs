@@ -7,10 +7,12 @@
 //! Full:    a message above the limit is refused by its header, before its payload comes.
 
 pub mod decode;
+pub mod deflate;
 pub mod encode;
 pub mod upgrade;
 
 pub use decode::{Decoder, Fault, Item};
+pub use deflate::{Inflater, accept_deflate};
 pub use encode::{write_close, write_masked, write_message, write_message_with, write_ping};
 pub use encode::{write_pong, write_refusal};
 pub use upgrade::{UpgradeRefusal, accept_upgrade, origin_is_allowed};

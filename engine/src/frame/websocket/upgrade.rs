@@ -54,8 +54,8 @@ impl UpgradeRefusal {
     }
 }
 
-/// Answers with the value of `Sec-WebSocket-Accept`, or why not. Extensions and subprotocols that the
-/// client offers are passed over: the answer names none.
+/// Answers with the value of `Sec-WebSocket-Accept`, or why not. Subprotocols that the client offers
+/// are passed over: the answer names none. For extensions see [`super::accept_deflate`].
 pub fn accept_upgrade(
     method: &Method,
     version: Version,

@@ -34,8 +34,10 @@ impl SectionKind {
     pub const LEDGER: Self = Self(9);
     pub const TRANSACTION: Self = Self(10);
     pub const DEDUPE: Self = Self(11);
+    /// Topics that were deleted: nothing of them is shown any more.
+    pub const TOMBSTONES: Self = Self(12);
 
-    const KNOWN_MAX: u16 = 11;
+    const KNOWN_MAX: u16 = 12;
 
     pub fn is_known(self) -> bool {
         (1..=Self::KNOWN_MAX).contains(&self.0)

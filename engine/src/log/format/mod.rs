@@ -38,6 +38,18 @@
 //! record batches, which `batches` (the table) covers batch by batch. So the chain holds everything
 //! in place, and a payload can be moved later without breaking it.
 
+//!
+//! A *sorted* segment takes the place of one of which little was alive. It has the same file name,
+//! first sequence, chain-in, last sequence and chain-out, a life of its own, and a file that is as long
+//! as its header says. Its frames are chained among themselves from the chain-in on; each carries the
+//! last sequence of the range, and no `durable_upto`:
+//!
+//! ```text
+//! | header | checkpoint as the old one opened, topics of which batches follow
+//!          | checkpoint after the last sequence, tombstones, the last section of each other kind
+//!          | payload, batches, origins: what was alive, by topic and offset | … | index | footer |
+//! ```
+
 pub mod batch;
 pub mod checksum;
 pub mod cursor;

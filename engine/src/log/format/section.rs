@@ -9,6 +9,8 @@
 //!             topic u128, low watermark u64, next offset u64, newest time ms u64
 //! membership  epoch u64, volumes required to start u32, copies for an acknowledgement u32 (0: all),
 //!             count u32, then each member's volume number u32
+//! tombstones  count u32, 0 u32, then 24 bytes each: topic u128, u64: from this sequence on no frame
+//!             holds anything of the topic; 0 while such frames may still come
 //! ```
 
 use super::batch::Batch;
@@ -16,10 +18,11 @@ use super::cursor::{Append, Reader};
 use super::frame::{FrameHeader, Section, SectionKind};
 use super::{Defect, checksum};
 use crate::limit::TOPIC_NAME_BYTES_MAX;
-use crate::unit::{Offset, TopicId};
+use crate::unit::{Offset, Sequence, TopicId};
 
 pub const BATCH_ROW_BYTES: usize = 48;
 pub const CHECKPOINT_ROW_BYTES: usize = 40;
+pub const TOMBSTONE_BYTES: usize = 24;
 
 /// One record batch in a frame, as the table tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +219,36 @@ pub fn read_membership(contents: &[u8]) -> Result<Membership, Defect> {
     read().ok_or(Defect::Malformed("membership"))
 }
 
+/// A topic that was deleted. Its id is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    pub topic: TopicId,
+    /// From this frame on none holds anything of it; `None` while such frames may still come.
+    pub clean_from: Option<Sequence>,
+}
+
+pub fn write_tombstones(rows: &[Tombstone], out: &mut Vec<u8>) {
+    out.put_u32(rows.len() as u32);
+    out.put_u32(0);
+    for row in rows {
+        out.put_u128(row.topic.0);
+        out.put_u64(row.clean_from.map_or(0, Sequence::get));
+    }
+}
+
+pub fn read_tombstones(contents: &[u8]) -> Result<Vec<Tombstone>, Defect> {
+    let mut from = Reader::new(contents);
+    let read = |from: &mut Reader<'_>| {
+        Some(Tombstone {
+            topic: TopicId(from.u128()?),
+            clean_from: Sequence::new(from.u64()?),
+        })
+    };
+    let head = from.u32().zip(from.u32());
+    let table = head.and_then(|(count, _)| rows(&mut from, count, TOMBSTONE_BYTES, read));
+    table.ok_or(Defect::Malformed("section of tombstones"))
+}
+
 /// A whole frame in memory whose every byte that means something was checked.
 #[derive(Clone, Debug)]
 pub struct Frame<'a> {
@@ -315,6 +348,11 @@ impl<'a> Frame<'a> {
         self.section(SectionKind::CHECKPOINT)
             .map_or(Ok((false, Vec::new())), read_checkpoint)
     }
+
+    pub fn tombstones(&self) -> Result<Vec<Tombstone>, Defect> {
+        self.section(SectionKind::TOMBSTONES)
+            .map_or(Ok(Vec::new()), read_tombstones)
+    }
 }
 
 #[cfg(test)]
@@ -367,6 +405,33 @@ mod tests {
         assert_eq!(read_membership(&out), Ok(membership));
     }
 
+    /// One tombstone of each kind, written out by hand from the drawing.
+    #[test]
+    fn tombstones_are_what_the_drawing_says() {
+        let rows = [
+            Tombstone {
+                topic: TopicId(0x0102 << 112 | 7),
+                clean_from: Sequence::new(0x0a0b),
+            },
+            Tombstone {
+                topic: TopicId(3),
+                clean_from: None,
+            },
+        ];
+        let mut out = Vec::new();
+        write_tombstones(&rows, &mut out);
+        let mut drawn = vec![2, 0, 0, 0, 0, 0, 0, 0];
+        drawn.extend([7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1]);
+        drawn.extend([0x0b, 0x0a, 0, 0, 0, 0, 0, 0]);
+        drawn.extend([3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        drawn.extend([0; 8]);
+        assert_eq!(out, drawn);
+        assert_eq!(read_tombstones(&out), Ok(rows.to_vec()));
+        for end in 0..out.len() {
+            assert!(read_tombstones(&out[..end]).is_err());
+        }
+    }
+
     #[test]
     fn any_bytes_are_only_a_claim() {
         bolero::check!()
@@ -376,6 +441,7 @@ mod tests {
                 let _ = read_topics(bytes);
                 let _ = read_checkpoint(bytes);
                 let _ = read_membership(bytes);
+                let _ = read_tombstones(bytes);
                 let _ = Frame::check(bytes);
             });
     }

@@ -31,7 +31,7 @@ pub const HEADER_BYTES: usize = BLOCK_BYTES as usize;
 pub enum Kind {
     /// Frames as they were committed.
     Journal = 1,
-    /// The same sequence range, repacked by topic.
+    /// The same sequence range, rewritten without what was dead: drawn in [`super`].
     Sorted = 2,
 }
 

@@ -5,6 +5,7 @@
 
 use super::super::disk::Disk;
 use super::super::format::Features;
+use super::super::format::footer::{FOOTER_BYTES, Index};
 use super::super::format::frame::{FrameHeader, HEADER_BYTES as FRAME_HEADER_BYTES};
 use super::super::format::segment::{HEADER_BYTES, Opening};
 use super::super::mirror::{is_too_few, unless_too_few};
@@ -130,7 +131,9 @@ impl<D: Disk> Committer<D> {
 
     /// Ends when nothing is left to be written, after a closing frame.
     fn end(&self, inner: &mut Inner<D>) -> Option<Step> {
-        let quiet = inner.in_flight.iter().all(|frame| frame.short) && self.writes.is_empty();
+        // Behind a frame that too few volumes have may be some that all had before.
+        let written = |frame: &InFlight| frame.short || frame.flush_us.is_some();
+        let quiet = inner.in_flight.iter().all(written) && self.writes.is_empty();
         if !(inner.staging.is_empty() && quiet) {
             return None;
         }
@@ -281,6 +284,7 @@ impl<D: Disk> Committer<D> {
         inner.chain = header.encode(frame);
         inner.next_sequence = sequence.next();
         let position = open.position;
+        inner.tail.keep(now, open.life, position, &frame[..bytes]);
         open.position += bytes as u64;
         open.last = sequence;
         open.chain_out = inner.chain;
@@ -324,7 +328,8 @@ impl<D: Disk> Committer<D> {
         self.writes.push(Box::pin(async move {
             let result = async {
                 if let Some(header) = header {
-                    write(&disk, &file, 0, header, flush).await?;
+                    // Too few volumes for the header are none to leave the frame out for.
+                    unless_too_few(write(&disk, &file, 0, header, flush).await)?;
                 }
                 write(&disk, &file, position, frame, flush).await
             };
@@ -345,10 +350,12 @@ impl<D: Disk> Committer<D> {
                 .closing
                 .pop_front()
                 .expect("it was looked at just now");
-            let (position, bytes, index) = closing.seal(&inner.settings);
-            let mut buffer = inner.disk.buffer(bytes.len());
-            buffer.as_mut()[..bytes.len()].copy_from_slice(&bytes);
-            let footer = inner.disk.freeze(buffer, bytes.len());
+            let (position, bytes, index_at) = closing.seal(&inner.settings);
+            let index = &bytes[index_at..bytes.len() - FOOTER_BYTES];
+            inner.reading.keep_index(closing.life, index);
+            let index = Index::check(index.to_vec()).ok();
+            let (before, footer) = bytes.split_at(bytes.len() - FOOTER_BYTES);
+            let blocks = [frozen(&inner.disk, before), frozen(&inner.disk, footer)];
             let (disk, file, flush) = (
                 inner.disk.clone(),
                 closing.file.clone(),
@@ -356,19 +363,13 @@ impl<D: Disk> Committer<D> {
             );
             let life = closing.life;
             self.writes.push(Box::pin(async move {
-                // Nothing is acknowledged by it, so that any number of volumes will do.
-                let result = write(&disk, &file, position, footer, flush).await;
-                let result = unless_too_few(result);
+                let result = write_tail(&disk, &file, position, blocks, flush).await;
                 Done::Sealed { life, result }
             }));
-            inner.sealed.push_back(SealedSegment {
-                name: closing.name,
-                file: closing.file,
-                life: closing.life,
-                opening: closing.opening,
-                index: Some(Rc::new(index)),
-                being_sealed: true,
-            });
+            let file_bytes = inner.settings.segment_bytes;
+            inner
+                .sealed
+                .push_back(SealedSegment::of(closing, file_bytes, index));
         }
     }
 
@@ -434,6 +435,26 @@ pub(super) async fn write<D: Disk>(
         }
         Flush::Never => disk.write(file, position, bytes).await,
     }
+}
+
+fn frozen<D: Disk>(disk: &D, bytes: &[u8]) -> D::Frozen {
+    let mut buffer = disk.buffer(bytes.len());
+    buffer.as_mut()[..bytes.len()].copy_from_slice(bytes);
+    disk.freeze(buffer, bytes.len())
+}
+
+/// Writes a segment's index, and when that is durable the footer, which speaks for it: of one write a crash may
+/// leave the footer alone. Nothing is acknowledged by them, so that any number of volumes will do.
+async fn write_tail<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    position: u64,
+    [index, footer]: [D::Frozen; 2],
+    flush: Flush,
+) -> io::Result<()> {
+    let footer_at = position + D::frozen_bytes(&index) as u64;
+    unless_too_few(write(disk, file, position, index, flush).await)?;
+    unless_too_few(write(disk, file, footer_at, footer, flush).await)
 }
 
 /// What a frame of the log's own sections takes.

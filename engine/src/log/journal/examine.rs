@@ -10,7 +10,7 @@ use super::super::format::checksum;
 use super::super::format::footer::{FOOTER_BYTES, Footer};
 use super::super::format::frame::FrameHeader;
 use super::super::format::section::Frame;
-use super::super::format::segment::{HEADER_BYTES, Opening, SegmentHeader};
+use super::super::format::segment::{HEADER_BYTES, Kind, Opening, SegmentHeader};
 use super::super::walk::{Window, find_frames, read_whole};
 use super::segment::read_footer;
 use crate::limit::BLOCK_BYTES;
@@ -30,7 +30,9 @@ pub(super) struct Copy<D: Disk> {
 pub(super) struct Expected {
     pub(super) store: StoreId,
     pub(super) journal: JournalId,
-    pub(super) segment_bytes: u64,
+    pub(super) kind: Kind,
+    /// Of the file.
+    pub(super) file_bytes: u64,
     pub(super) life: Life,
     pub(super) opening: Opening,
     /// Of the segment after it.
@@ -62,12 +64,25 @@ pub(super) struct Piece {
     pub(super) next: At,
 }
 
+impl Expected {
+    /// The sequence that its first frame carries.
+    fn first(&self) -> Sequence {
+        match self.kind {
+            Kind::Journal => self.opening.first,
+            Kind::Sorted => {
+                let last = Sequence::new(self.next.first.get() - 1);
+                last.unwrap_or(self.opening.first)
+            }
+        }
+    }
+}
+
 impl At {
     pub(super) fn start(expected: &Expected) -> Self {
         Self {
             part: Part::Header,
             position: 0,
-            sequence: expected.opening.first,
+            sequence: expected.first(),
             chain: expected.opening.chain_in,
         }
     }
@@ -85,7 +100,8 @@ impl At {
     fn after_header(&self, expected: &Expected, block: &[u8]) -> Option<Self> {
         let header = SegmentHeader::decode(block).ok()?;
         let whose = (header.store, header.journal) == (expected.store, expected.journal);
-        let same = header.life == expected.life && header.opening == Some(expected.opening);
+        let form = (header.kind, header.segment_bytes) == (expected.kind, expected.file_bytes);
+        let same = form && header.life == expected.life && header.opening == Some(expected.opening);
         (whose && same).then_some(Self {
             part: Part::Frame,
             position: HEADER_BYTES as u64,
@@ -100,8 +116,14 @@ impl At {
         let here = (header.life, header.position) == (expected.life, self.position);
         let chained = (header.sequence, header.chain) == (self.sequence, self.chain);
         (whose && here && chained).then(|| {
-            let sequence = header.sequence.next();
-            let is_last = expected.next.first <= sequence;
+            // Where the frames of a rewritten segment end, its footer says.
+            let (sequence, is_last) = match expected.kind {
+                Kind::Journal => {
+                    let next = header.sequence.next();
+                    (next, expected.next.first <= next)
+                }
+                Kind::Sorted => (header.sequence, false),
+            };
             Self {
                 part: if is_last { Part::Footer } else { Part::Frame },
                 position: self.position + header.padded_bytes() as u64,
@@ -120,7 +142,7 @@ impl At {
 
 impl<D: Disk> Copy<D> {
     pub(super) fn window(&self, expected: &Expected) -> Window<'_, D> {
-        Window::new(&self.disk, &self.file, expected.segment_bytes)
+        Window::new(&self.disk, &self.file, expected.file_bytes)
     }
 
     /// What follows the piece at `at`; `None` when that is not what it should be.
@@ -131,7 +153,13 @@ impl<D: Disk> Copy<D> {
         at: &At,
     ) -> io::Result<Option<At>> {
         match at.part {
-            Part::Frame => Ok(at.after_frame(expected, window.frame(at.position).await?)),
+            Part::Frame => match at.after_frame(expected, window.frame(at.position).await?) {
+                None if expected.kind == Kind::Sorted => {
+                    let footer = self.fetch_footer(expected, at).await?;
+                    Ok(footer.map(|piece| piece.next))
+                }
+                next => Ok(next),
+            },
             _ => Ok(self.fetch(expected, at).await?.map(|piece| piece.next)),
         }
     }
@@ -153,6 +181,9 @@ impl<D: Disk> Copy<D> {
                 let mut window = self.window(expected);
                 let bytes = window.frame(at.position).await?;
                 let next = at.after_frame(expected, bytes);
+                if next.is_none() && expected.kind == Kind::Sorted {
+                    return self.fetch_footer(expected, at).await;
+                }
                 Ok(next.map(|next| Piece {
                     position: at.position,
                     bytes: bytes[..(next.position - at.position) as usize].to_vec(),
@@ -166,7 +197,7 @@ impl<D: Disk> Copy<D> {
 
     /// Index and footer together.
     async fn fetch_footer(&self, expected: &Expected, at: &At) -> io::Result<Option<Piece>> {
-        let size = expected.segment_bytes;
+        let size = expected.file_bytes;
         let footer = read_footer(&self.disk, &self.file, expected.life, size).await?;
         let Some(footer) = footer.filter(|footer| at.fits_footer(expected, footer)) else {
             return Ok(None);
@@ -210,11 +241,13 @@ impl<D: Disk> Copy<D> {
             Part::Frame => {}
         }
         let follows = |header: &FrameHeader| {
-            header.life == expected.life
-                && at.sequence < header.sequence
-                && header.sequence < expected.next.first
+            let in_order = match expected.kind {
+                Kind::Journal => at.sequence < header.sequence,
+                Kind::Sorted => at.sequence == header.sequence,
+            };
+            header.life == expected.life && in_order && header.sequence < expected.next.first
         };
-        let (from, size) = (at.position + BLOCK_BYTES, expected.segment_bytes);
+        let (from, size) = (at.position + BLOCK_BYTES, expected.file_bytes);
         match find_frames(&self.disk, &self.file, from, size, follows).await {
             Ok(Some(header)) => At {
                 part: Part::Frame,

@@ -25,7 +25,7 @@ struct Record {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Keeping {
+pub(super) struct Roll {
     /// The disk's shift that was seen last.
     seen: u64,
     /// What the newest record says, durable or not.
@@ -41,7 +41,7 @@ pub(super) struct Keeping {
     refused: Option<Ticket>,
 }
 
-impl Keeping {
+impl Roll {
     pub(super) fn new(recovered: Option<Membership>) -> Self {
         Self {
             chained: recovered,

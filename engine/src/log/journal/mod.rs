@@ -7,41 +7,54 @@
 //! Cancel:  dropping a task loses what it had not made durable, which nobody was told of.
 //! Full:    `append` answers `Full` and changes nothing.
 
+mod bells;
 mod commit;
+mod delete;
 mod examine;
 mod keeping;
+mod ledger;
+mod living;
 mod prepare;
 mod read;
 mod rebuild;
+mod repack;
 mod retire;
 mod scrub;
 mod segment;
 mod settle;
+mod sorted;
 mod staging;
 mod start;
+mod tail;
+mod tidy;
 mod topic;
 
 #[cfg(test)]
 mod tests;
 
 pub use commit::{Committer, Step};
+pub use delete::TruncateError;
 pub use prepare::Preparer;
 pub use read::{ReadError, ReadRecord};
 pub use rebuild::RebuildError;
 pub use scrub::{Pace, Scrubbed};
 pub use staging::{Request, RoutedEvent};
 pub use start::StartError;
+pub use tidy::Tidier;
 pub use topic::Extent;
 
 use super::disk::Disk;
 use super::format::StoreId;
 use super::format::frame::SectionKind;
 use super::format::loss::Loss;
-use super::wake::{Bell, Gong, Receipt};
+use super::retention::Rules;
+use super::wake::Receipt;
 use super::{Flush, Origin};
 use crate::limit::{BATCH_EVENTS_MAX, BLOCK_BYTES, FRAME_BYTES_MAX};
 use crate::unit::{Epoch, JournalId, Micros, Offset, Sequence, Ticket, TopicId, TopicIndex};
-use keeping::Keeping;
+use bells::Bells;
+use keeping::Roll;
+use read::Reading;
 use scrub::Scrubbing;
 pub(super) use segment::read_footer;
 use segment::{OpenSegment, Prepared, SealedSegment};
@@ -50,6 +63,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use tail::Tail;
 use topic::Topics;
 
 /// What one journal needs to know.
@@ -62,6 +76,7 @@ pub struct Settings {
     pub prepared: usize,
     /// Bytes the journal's segments may take before the oldest goes; `None` keeps all.
     pub retention_bytes: Option<u64>,
+    pub keeping: Keeping,
     pub origin: Origin,
     /// How long an idle journal waits for company before it commits; 0 commits at once.
     pub commit_wait_us: u64,
@@ -71,6 +86,17 @@ pub struct Settings {
     pub frame_bytes_max: usize,
     pub frames_in_flight: usize,
     pub flush: Flush,
+    /// The newest frames that are kept in memory while there are readers for them; 0 keeps none.
+    pub tail_bytes: usize,
+}
+
+/// How long records stay, and when the space of dead ones is given back.
+#[derive(Clone, Debug, Default)]
+pub struct Keeping {
+    pub rules: Rules,
+    /// A sealed segment is rewritten when less than this part of its batches is alive, in percent; 0 for
+    /// never.
+    pub repack_below: u32,
 }
 
 impl Settings {
@@ -140,7 +166,7 @@ struct Inner<D: Disk> {
     /// Footers are written when a frame after this one is durable: before, a loss in them may not be recorded.
     seal_after: Option<Sequence>,
     topics: Topics,
-    keeping: Keeping,
+    keeping: Roll,
     scrubbing: Scrubbing,
 
     staging: Staging,
@@ -155,6 +181,8 @@ struct Inner<D: Disk> {
     chain: u64,
     durable: Option<Sequence>,
     durable_ticket: Option<Ticket>,
+    tail: Tail,
+    reading: Reading<D>,
     in_flight: VecDeque<InFlight>,
     commits: Vec<Commit>,
     /// The last frame carried something, so an idle journal still owes a closing frame.
@@ -167,6 +195,13 @@ struct Inner<D: Disk> {
     prepared: VecDeque<Prepared<D::File>>,
     /// Files whose contents nobody needs, to be used again.
     spare: VecDeque<Prepared<D::File>>,
+    /// Files that nobody needs and that have another size: they go.
+    doomed: VecDeque<Prepared<D::File>>,
+    /// Counts the segments that were replaced by their rewritten form.
+    swaps: u64,
+    tidied: Tidied,
+    /// When the tidier was last called, and whether it has heard of that.
+    tidy_at: Micros,
     next_life: u64,
     next_file: u32,
     recycled: u64,
@@ -186,14 +221,6 @@ pub struct Journal<D: Disk> {
     bells: Rc<Bells>,
 }
 
-#[derive(Default)]
-struct Bells {
-    commit: Bell,
-    prepare: Bell,
-    /// A membership record has reached its members, or a frame was refused.
-    members: Gong,
-}
-
 impl<D: Disk> Clone for Journal<D> {
     fn clone(&self) -> Self {
         Self {
@@ -209,6 +236,19 @@ pub struct Size {
     pub segments: u64,
     pub recycled: u64,
     pub bytes: u64,
+    /// Of sealed record batches that nobody can read any more, as of the last look.
+    pub dead_bytes: u64,
+    pub tidied: Tidied,
+}
+
+/// What was done to give space back, since the journal was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tidied {
+    pub repacked: u64,
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    /// Segments that could not be read, and were left as they are.
+    pub unfit: u64,
 }
 
 impl<D: Disk> Journal<D> {
@@ -286,6 +326,16 @@ impl<D: Disk> Journal<D> {
         }
     }
 
+    /// Bytes below the topic's low watermark that still take space, as of the latest look at all segments.
+    pub fn dead_bytes(&self, topic: TopicIndex) -> u64 {
+        let inner = self.inner.borrow();
+        if inner.topics.knows(topic) {
+            inner.topics.dead_bytes(topic)
+        } else {
+            0
+        }
+    }
+
     /// Every topic that has ever held a durable record here.
     pub fn extents(&self) -> Vec<(TopicIndex, Extent)> {
         let inner = self.inner.borrow();
@@ -293,7 +343,9 @@ impl<D: Disk> Journal<D> {
             .topics
             .indices()
             .map(|topic| (topic, inner.topics.durable(topic)));
-        all.filter(|(_, extent)| extent.next != Offset(0)).collect()
+        let lives = |topic: &TopicIndex| !inner.topics.is_deleted(*topic);
+        all.filter(|(topic, extent)| extent.next != Offset(0) && lives(topic))
+            .collect()
     }
 
     /// Defines topics in the chain without an event, which is how the catalogue writes; returns when they
@@ -360,15 +412,15 @@ impl<D: Disk> Journal<D> {
 
     pub fn size(&self) -> Size {
         let inner = self.inner.borrow();
-        let segments = inner.sealed.len()
-            + inner.closing.len()
-            + inner.prepared.len()
-            + inner.spare.len()
-            + usize::from(inner.open.is_some());
+        let files = inner.prepared.len() + inner.spare.len();
+        let unused = files as u64 * inner.settings.segment_bytes;
+        let looks = inner.sealed.iter().filter_map(|sealed| sealed.look);
         Size {
-            segments: segments as u64,
+            segments: (inner.held() + files + inner.doomed.len()) as u64,
             recycled: inner.recycled,
-            bytes: segments as u64 * inner.settings.segment_bytes,
+            bytes: inner.held_bytes() + unused,
+            dead_bytes: looks.map(|look| look.bytes - look.living).sum(),
+            tidied: inner.tidied,
         }
     }
 
@@ -383,6 +435,7 @@ impl<D: Disk> Journal<D> {
     pub fn stop(&self) {
         self.inner.borrow_mut().stopping = true;
         self.bells.commit.ring();
+        self.bells.tidy.ring();
         self.bells.prepare.ring();
     }
 }

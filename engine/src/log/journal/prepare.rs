@@ -17,7 +17,7 @@ use super::super::wake::Receipt;
 use super::commit::write;
 use super::segment::Prepared;
 use super::start::take_spare;
-use super::{Flush, Inner, Journal, RESERVED, SystemFrame};
+use super::{Flush, Inner, Journal, RESERVED};
 use crate::unit::{Life, Offset, TopicId};
 use futures_util::future::{self, Either};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -39,7 +39,7 @@ pub struct Preparer<D: Disk> {
 enum Work {
     Retire,
     Prepare,
-    /// The store was allowed more once: a file that is not needed goes.
+    /// A file that is not needed goes: the store was allowed more once, or many segments were retired.
     Remove,
     Nothing,
 }
@@ -70,6 +70,7 @@ impl<D: Disk> Preparer<D> {
                 self.wait().await;
             }
         }
+        self.journal.bells.tidy.ring();
     }
 
     /// Until there may be work. The watermarks are not waited for alone: the frame that holds them may need a
@@ -85,6 +86,7 @@ impl<D: Disk> Preparer<D> {
             self.retiring = None;
             if durable {
                 self.journal.inner.borrow_mut().free_oldest();
+                self.journal.bells.tidy.ring();
             }
         }
     }
@@ -98,6 +100,11 @@ impl<D: Disk> Preparer<D> {
     /// the journal goes on: its frames would later stand among those that take their numbers.
     pub(super) async fn free(&mut self, found: Found<D::File>) -> io::Result<()> {
         let disk = self.journal.inner.borrow().disk.clone();
+        if found.bytes != self.journal.inner.borrow().settings.segment_bytes {
+            let folder = self.journal.inner.borrow().folder.clone();
+            disk.remove(&found.name).await?;
+            return disk.flush_folder(&folder).await;
+        }
         let spare = take_spare(found);
         let freed = self.write_header(&disk, spare.name, spare.file).await?;
         self.journal.inner.borrow_mut().spare.push_back(freed);
@@ -111,11 +118,11 @@ impl<D: Disk> Preparer<D> {
             (inner.disk.clone(), inner.spare.pop_front())
         };
         let made = match spare {
-            Some(spare) => Ok((spare.name, spare.file)),
+            Some(spare) => Ok(spare),
             None => self.create(&disk).await,
         };
         let prepared = match made {
-            Ok((name, file)) => self.write_header(&disk, name, file).await,
+            Ok(spare) => self.give_life(&disk, spare).await,
             Err(error) => Err(error),
         };
         let mut inner = self.journal.inner.borrow_mut();
@@ -134,11 +141,23 @@ impl<D: Disk> Preparer<D> {
         }
     }
 
-    /// Gives one spare file's space back to the file system.
+    /// Gives a file its next life. When that fails the file stays first in line: its header may still say that it
+    /// is in use, and if a younger one were given away before it, frames would be missing between those in use.
+    async fn give_life(&self, disk: &D, spare: Prepared<D::File>) -> io::Result<Prepared<D::File>> {
+        let given = self.write_header(disk, spare.name.clone(), spare.file.clone());
+        let given = given.await;
+        if given.is_err() {
+            self.journal.inner.borrow_mut().spare.push_front(spare);
+        }
+        given
+    }
+
+    /// Gives one file's space back to the file system.
     async fn remove_one(&mut self) -> bool {
         let (disk, folder, spare) = {
             let mut inner = self.journal.inner.borrow_mut();
-            let spare = inner.spare.pop_front();
+            let doomed = inner.doomed.pop_front();
+            let spare = doomed.or_else(|| inner.spare.pop_front());
             (inner.disk.clone(), inner.folder.clone(), spare)
         };
         let Some(spare) = spare else { return false };
@@ -157,7 +176,7 @@ impl<D: Disk> Preparer<D> {
     }
 
     /// A new file, filled with zeros and flushed, under its final name.
-    async fn create(&self, disk: &D) -> io::Result<(String, Rc<D::File>)> {
+    async fn create(&self, disk: &D) -> io::Result<Prepared<D::File>> {
         let (folder, number, segment_bytes) = {
             let mut inner = self.journal.inner.borrow_mut();
             inner.next_file += 1;
@@ -169,20 +188,13 @@ impl<D: Disk> Preparer<D> {
         };
         let name = format!("{folder}/{}", segment_name(number));
         let unfinished = format!("{name}.new");
-        if disk
-            .list(&folder)
-            .await?
-            .iter()
-            .any(|entry| unfinished.ends_with(entry))
-        {
-            disk.remove(&unfinished).await?;
-        }
+        remove_if_there(disk, &unfinished).await?;
         let file = disk.create(&unfinished).await?;
         if planted::is(Planted::NameBeforeBytes) {
             disk.rename(&unfinished, &name).await?;
             disk.flush_folder(&folder).await?;
             self.fill(disk, &file, segment_bytes).await?;
-            return Ok((name, Rc::new(file)));
+            return Ok(unused(name, file));
         }
         let filled = self.fill(disk, &file, segment_bytes).await;
         if let Err(error) = filled {
@@ -192,7 +204,7 @@ impl<D: Disk> Preparer<D> {
         }
         disk.rename(&unfinished, &name).await?;
         disk.flush_folder(&folder).await?;
-        Ok((name, Rc::new(file)))
+        Ok(unused(name, file))
     }
 
     /// Writes zeros to the whole file and a header that says "not in use", so that a file under its final
@@ -254,17 +266,13 @@ impl<D: Disk> Preparer<D> {
 
     /// Raises the low watermarks over the oldest sealed segment; its file is free when that is durable.
     async fn begin_to_retire(&mut self) -> bool {
-        let Some(index) = self.journal.ends_of_oldest().await else {
+        self.journal.inner.borrow_mut().hold_oldest(true);
+        let index = self.journal.ends_of_oldest().await;
+        let Some(index) = index.filter(|_| !self.journal.is_closing()) else {
+            self.journal.inner.borrow_mut().hold_oldest(false);
             return false;
         };
-        if self.journal.is_closing() {
-            return false;
-        }
-        let receipt = Rc::new(Receipt::default());
-        self.journal
-            .inner
-            .borrow_mut()
-            .stage_low_watermarks(&index, receipt.clone());
+        let receipt = self.journal.inner.borrow_mut().stage_low_watermarks(&index);
         self.journal.bells.commit.ring();
         if planted::is(Planted::RecycleEarly) {
             self.journal.inner.borrow_mut().free_oldest();
@@ -275,15 +283,32 @@ impl<D: Disk> Preparer<D> {
     }
 }
 
+/// A file that was just made.
+fn unused<F>(name: String, file: F) -> Prepared<F> {
+    Prepared {
+        name,
+        file: Rc::new(file),
+        life: Life(0),
+    }
+}
+
 impl<D: Disk> Journal<D> {
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let inner = self.inner.borrow();
         inner.ended || inner.fault.is_some()
     }
 
     /// Nobody would commit what is staged now.
-    fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         self.inner.borrow().stopping || self.is_over()
+    }
+}
+
+/// Removes what may have been left under this name. Several volumes need not agree on whether it is there.
+pub(super) async fn remove_if_there<D: Disk>(disk: &D, path: &str) -> io::Result<()> {
+    match disk.remove(path).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -304,7 +329,7 @@ impl<D: Disk> Inner<D> {
             return Work::Nothing;
         }
         let can_commit = !self.stopping && self.keeping.shortage.is_none();
-        if can_commit && self.over_retention() {
+        if can_commit && (self.over_retention() || self.oldest_is_dead()) {
             return Work::Retire;
         }
         // What is staged at a stop needs one segment at most.
@@ -322,7 +347,8 @@ impl<D: Disk> Inner<D> {
                 Work::Prepare
             };
         }
-        if !self.spare.is_empty() && self.takes_too_much() {
+        let many = self.settings.prepared + RESERVED < self.spare.len();
+        if !self.doomed.is_empty() || many || (!self.spare.is_empty() && self.takes_too_much()) {
             Work::Remove
         } else {
             Work::Nothing
@@ -333,41 +359,70 @@ impl<D: Disk> Inner<D> {
     fn free_oldest(&mut self) {
         if let Some(oldest) = self.sealed.pop_front() {
             self.recycled += 1;
-            self.spare.push_back(Prepared {
+            let is_whole = oldest.file_bytes == self.settings.segment_bytes;
+            let file = Prepared {
                 name: oldest.name,
                 file: oldest.file,
                 life: oldest.life,
-            });
+            };
+            let files = if is_whole {
+                &mut self.spare
+            } else {
+                &mut self.doomed
+            };
+            files.push_back(file);
         }
+    }
+
+    /// Whether the oldest segment can be taken away now.
+    fn oldest_is_free(&self) -> bool {
+        let oldest = self.sealed.front();
+        oldest.is_some_and(|oldest| !oldest.being_sealed && !oldest.held)
+    }
+
+    fn hold_oldest(&mut self, held: bool) {
+        if let Some(oldest) = self.sealed.front_mut() {
+            oldest.held = held;
+        }
+    }
+
+    /// Whether nothing of the oldest segment is alive.
+    fn oldest_is_dead(&self) -> bool {
+        let look = self.sealed.front().and_then(|oldest| oldest.look);
+        self.oldest_is_free() && look.is_some_and(|look| look.living == 0)
     }
 
     /// Whether the oldest segment should go, so that another can be prepared within the bound.
     fn over_retention(&self) -> bool {
-        let sealed = self
-            .sealed
-            .front()
-            .is_some_and(|oldest| !oldest.being_sealed);
-        sealed && self.exceeds_retention(self.held() + self.settings.prepared + RESERVED)
+        self.oldest_is_free() && self.exceeds_retention(self.settings.prepared + RESERVED)
     }
 
     /// Whether that will be so when a segment that is closed already is sealed.
     fn will_retire(&self) -> bool {
         let closed = !self.sealed.is_empty() || !self.closing.is_empty();
-        closed && self.exceeds_retention(self.held() + self.settings.prepared + RESERVED)
+        closed && self.exceeds_retention(self.settings.prepared + RESERVED)
     }
 
     /// Whether all files together take more than the store may.
     fn takes_too_much(&self) -> bool {
-        self.exceeds_retention(self.held() + self.prepared.len() + self.spare.len())
+        self.exceeds_retention(self.prepared.len() + self.spare.len())
     }
 
     /// Segments that hold frames.
-    fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.sealed.len() + self.closing.len() + usize::from(self.open.is_some())
     }
 
-    fn exceeds_retention(&self, segments: usize) -> bool {
-        let bytes = segments as u64 * self.settings.segment_bytes;
+    /// What these take.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let sealed: u64 = self.sealed.iter().map(|sealed| sealed.file_bytes).sum();
+        let others = self.held() - self.sealed.len();
+        sealed + others as u64 * self.settings.segment_bytes
+    }
+
+    /// Whether what is held takes too much together with so many other files.
+    fn exceeds_retention(&self, others: usize) -> bool {
+        let bytes = self.held_bytes() + others as u64 * self.settings.segment_bytes;
         self.settings
             .retention_bytes
             .is_some_and(|bound| bound < bytes)
@@ -388,15 +443,11 @@ impl<D: Disk> Inner<D> {
     }
 
     /// Stages a checkpoint that says that everything in `index` is gone.
-    fn stage_low_watermarks(&mut self, index: &[(TopicId, Offset)], receipt: Rc<Receipt>) {
+    pub(super) fn stage_low_watermarks(&mut self, index: &[(TopicId, Offset)]) -> Rc<Receipt> {
         let raise = |(topic, low): &(TopicId, Offset)| self.topics.raise_low(*topic, *low);
         let rows: Vec<CheckpointRow> = index.iter().filter_map(raise).collect();
         let mut contents = Vec::new();
         section::write_checkpoint(false, &rows, &mut contents);
-        let sections = vec![(SectionKind::CHECKPOINT, contents)];
-        self.system.push_back(SystemFrame {
-            sections,
-            receipt: Some(receipt),
-        });
+        self.stage_system(SectionKind::CHECKPOINT, contents)
     }
 }

@@ -1,24 +1,36 @@
-//! Reading records back: the index says where their batches lie, direct reads fetch them.
+//! Reading records back: from memory at the tail, by direct reads of what the indexes name below it.
 //!
 //! Always:  only what lies between the low watermark and the durable mark is handed out, and only after
-//!          its checksum was found right. A reader never blocks the writer.
+//!          its checksum was found right. A reader never blocks the writer: what readers have on its way from
+//!          the disk is bounded for all of them together, and they let other tasks go first now and then.
+//! Full:    what is kept of frames, indexes and bytes read ahead has a bound each (`limit`).
+
+mod locate;
+mod shelf;
+mod stretch;
 
 use super::super::disk::Disk;
 use super::super::format::batch::Batch;
-use super::super::format::footer::{IndexTopic, Place};
-use super::super::format::frame::FrameHeader;
+use super::super::format::footer::{Index, Place};
 use super::super::format::loss;
-use super::super::format::section::Frame;
-use super::super::format::segment::HEADER_BYTES;
 use super::super::planted::{self, Planted};
-use super::super::walk::{Window, read_whole};
-use super::segment::read_index;
-use super::{Journal, Settings};
-use crate::limit::BLOCK_BYTES;
+use super::super::wake::yield_now;
+use super::super::walk::read_whole;
+use super::Journal;
+use crate::limit::{
+    AHEAD_BYTES_KEPT, BLOCK_BYTES, INDEX_BYTES_KEPT, PLACES_AT_ONCE, READERS_KNOWN,
+    START_BYTES_KEPT,
+};
 use crate::unit::{Life, Offset, Sequence, TopicId, TopicIndex};
-use std::collections::BTreeMap;
+pub(super) use locate::SealedIndex;
+use shelf::Shelf;
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use stretch::Stretch;
+
+/// Other tasks go first when a reader has taken this much.
+const YIELD_BYTES: usize = 32 << 10;
 
 /// One record, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,23 +56,117 @@ pub enum ReadError {
 }
 
 /// Where a batch lies: its file, and what is expected there.
-struct Source<F> {
+pub(super) struct Source<F> {
+    file: Rc<F>,
+    pub(super) life: Life,
+    pub(super) place: Place,
+}
+
+/// Batches of one topic in one segment, in order; the first holds the offset that was asked for.
+pub(super) struct Run<F> {
+    topic: TopicIndex,
     file: Rc<F>,
     life: Life,
-    place: Place,
+    places: Vec<Place>,
 }
 
-/// A sealed segment and where the batches of its topics lie.
-pub(super) struct Indexed<F> {
-    pub(super) file: Rc<F>,
-    pub(super) index: Rc<Vec<IndexTopic>>,
-    /// Nothing was damaged on the way.
-    pub(super) whole: bool,
+impl<F> Run<F> {
+    /// The batch that holds the offset that was asked for.
+    pub(super) fn first(self) -> Option<Source<F>> {
+        let place = self.places.first().copied()?;
+        Some(Source {
+            file: self.file,
+            life: self.life,
+            place,
+        })
+    }
 }
 
-impl<F> Indexed<F> {
-    fn new(file: Rc<F>, index: Rc<Vec<IndexTopic>>, whole: bool) -> Self {
-        Self { file, index, whole }
+/// A topic's places in one sealed segment.
+#[derive(Clone)]
+struct Rows {
+    life: Life,
+    /// The segment's first sequence.
+    first: Sequence,
+    places: Rc<Vec<Place>>,
+}
+
+/// What readers of one journal leave for the next one.
+pub(super) struct Reading<D: Disk> {
+    indexes: Shelf<Life, Rc<Index>>,
+    /// By topic and the first offset of the rows.
+    rows: Shelf<(TopicId, Offset), Rows>,
+    /// By topic and the segment's first sequence: the first offset that can lie there.
+    starts: Shelf<(TopicId, Sequence), Offset>,
+    stretches: Shelf<(Life, u64), Rc<D::Buffer>>,
+    /// Where readers have ended.
+    ends: VecDeque<(TopicIndex, Offset)>,
+}
+
+impl<D: Disk> Reading<D> {
+    pub(super) fn new() -> Self {
+        Self {
+            indexes: Shelf::new(INDEX_BYTES_KEPT),
+            rows: Shelf::new(INDEX_BYTES_KEPT),
+            starts: Shelf::new(START_BYTES_KEPT),
+            stretches: Shelf::new(AHEAD_BYTES_KEPT),
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// Keeps the index of a segment that is being sealed, unless it would take the place of most others.
+    pub(super) fn keep_index(&mut self, life: Life, bytes: &[u8]) {
+        if bytes.len() <= INDEX_BYTES_KEPT / 4
+            && let Ok(index) = Index::check(bytes.to_vec())
+        {
+            self.indexes.put(life, Rc::new(index), bytes.len());
+        }
+    }
+
+    /// Whether somebody has ended where this reader begins.
+    fn goes_on(&mut self, topic: TopicIndex, offset: Offset) -> bool {
+        let known = self.ends.iter().position(|end| *end == (topic, offset));
+        known.is_some_and(|at| self.ends.remove(at).is_some())
+    }
+
+    fn note_end(&mut self, topic: TopicIndex, offset: Offset) {
+        if self.ends.len() == READERS_KNOWN {
+            self.ends.pop_front();
+        }
+        self.ends.push_back((topic, offset));
+    }
+}
+
+/// What one read hands out.
+struct Page {
+    records: Vec<ReadRecord>,
+    records_max: usize,
+    bytes: usize,
+    bytes_max: usize,
+    /// The offset that comes next.
+    next: Offset,
+}
+
+impl Page {
+    fn has_room(&self) -> bool {
+        self.records.len() < self.records_max && self.bytes < self.bytes_max
+    }
+
+    /// Takes what there is room for of a batch that holds the next offset.
+    fn take(&mut self, batch: &Batch<'_>) {
+        let next = self.next;
+        for record in batch.records().filter(|record| next <= record.offset) {
+            if !self.has_room() {
+                break;
+            }
+            self.bytes += record.value.len();
+            self.next = Offset(record.offset.0 + 1);
+            self.records.push(ReadRecord {
+                offset: record.offset,
+                timestamp_ms: record.timestamp_ms,
+                value: record.value.to_vec(),
+            });
+        }
     }
 }
 
@@ -74,174 +180,145 @@ impl<D: Disk> Journal<D> {
         records_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<ReadRecord>, ReadError> {
-        let (mut records, mut bytes, mut next) = (Vec::new(), 0, offset);
-        while records.len() < records_max && bytes < bytes_max {
+        let mut page = Page {
+            records: Vec::new(),
+            records_max,
+            bytes: 0,
+            bytes_max,
+            next: offset,
+        };
+        let goes_on = self.inner.borrow_mut().reading.goes_on(topic, offset);
+        while page.has_room() {
             let extent = self.extent(topic);
-            if next < extent.low {
+            if page.next < extent.low {
                 return Err(ReadError::Gone { low: extent.low });
             }
-            if extent.next <= next {
+            if extent.next <= page.next {
+                self.want_tail();
                 break;
             }
-            let source = match self.find(topic, next).await? {
-                Some(source) => source,
-                None if self.after_losses(topic, next) != next => {
-                    if records.is_empty() {
-                        let next = self.after_losses(topic, next);
-                        return Err(ReadError::Lost { next });
-                    }
-                    break;
+            let after = self.after_losses(topic, page.next);
+            if after != page.next {
+                if page.records.is_empty() {
+                    return Err(ReadError::Lost { next: after });
                 }
-                // Its segment may have been retired while the others' indexes were read.
-                None if next < self.extent(topic).low => continue,
-                None => return Err(ReadError::Damaged(next)),
-            };
-            let batch = match self.fetch(&source).await? {
-                Some(batch) => batch,
-                // Its segment may have gone to another use while it was read.
-                None if next < self.extent(topic).low => continue,
-                None => return Err(ReadError::Damaged(next)),
-            };
-            let Ok(checked) = Batch::check(batch.as_slice()) else {
-                return Err(ReadError::Damaged(next));
-            };
-            for record in checked.records().filter(|record| next <= record.offset) {
-                if records_max <= records.len() || bytes_max <= bytes {
-                    break;
-                }
-                bytes += record.value.len();
-                let (offset, timestamp_ms) = (record.offset, record.timestamp_ms);
-                records.push(ReadRecord {
-                    offset,
-                    timestamp_ms,
-                    value: record.value.to_vec(),
-                });
+                break;
             }
-            next = source.place.next();
+            let swaps = self.swaps();
+            let found = match self.find(topic, page.next).await? {
+                Some(run) => self.read_run(&run, &mut page, goes_on).await?,
+                None => false,
+            };
+            // Its segment may have gone to another use while it was read, or have been rewritten.
+            let went = self.swaps() != swaps || page.next < self.extent(topic).low;
+            if !found && !went {
+                return Err(ReadError::Damaged(page.next));
+            }
         }
-        Ok(records)
+        self.inner.borrow_mut().reading.note_end(topic, page.next);
+        Ok(page.records)
     }
 
     /// The first offset from `offset` on that is not among the lost.
-    fn after_losses(&self, topic: TopicIndex, offset: Offset) -> Offset {
+    pub(super) fn after_losses(&self, topic: TopicIndex, offset: Offset) -> Offset {
         let inner = self.inner.borrow();
         loss::after_losses(&inner.losses, inner.topics.id(topic), offset)
     }
 
-    /// Where the batch lies that holds `offset`, which is in the readable range.
-    async fn find(
-        &self,
-        topic: TopicIndex,
-        offset: Offset,
-    ) -> Result<Option<Source<D::File>>, ReadError> {
-        let id = {
-            let inner = self.inner.borrow();
-            let id = inner.topics.id(topic);
-            for open in inner.closing.iter().chain(&inner.open) {
-                let place = open
-                    .index
-                    .get(&id)
-                    .and_then(|places| place_of(places, offset));
-                if let Some(place) = place {
-                    return Ok(Some(Source {
-                        file: open.file.clone(),
-                        life: open.life,
-                        place,
-                    }));
-                }
-            }
-            id
-        };
-        let lives: Vec<Life> = self
-            .inner
-            .borrow()
-            .sealed
-            .iter()
-            .map(|sealed| sealed.life)
-            .collect();
-        for life in lives.into_iter().rev() {
-            let Some(Indexed { file, index, .. }) = self.sealed_index(life).await? else {
-                continue;
-            };
-            let topic = index.binary_search_by_key(&id, |topic| topic.topic);
-            let Some(topic) = topic.ok().map(|row| &index[row]) else {
-                continue;
-            };
-            if let Some(place) = place_of(&topic.places, offset) {
-                return Ok(Some(Source { file, life, place }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The sealed segment of this life with its index; `None` when it is gone.
-    pub(super) async fn sealed_index(&self, life: Life) -> io::Result<Option<Indexed<D::File>>> {
-        let (disk, file, settings, held, last) = {
-            let inner = self.inner.borrow();
-            let Some(at) = inner.sealed.iter().position(|sealed| sealed.life == life) else {
-                return Ok(None);
-            };
-            let sealed = &inner.sealed[at];
-            let after = inner.sealed.get(at + 1).map(|next| next.opening.first);
-            let after = after.or(inner.closing.front().map(|next| next.opening.first));
-            let after = after.or(inner.open.as_ref().map(|next| next.opening.first));
-            let last = after.map(Sequence::get);
-            let held = sealed.index.clone();
-            (
-                inner.disk.clone(),
-                sealed.file.clone(),
-                inner.settings.clone(),
-                held,
-                last,
-            )
-        };
-        if let Some(index) = held {
-            return Ok(Some(Indexed::new(file, index, true)));
-        }
-        let index = match read_index(&disk, &file, life, settings.segment_bytes).await? {
-            Some((footer, index))
-                if last == Some(footer.last.get() + 1)
-                    || planted::is(Planted::BelieveAnOldFooter) =>
-            {
-                index
-            }
-            _ => {
-                let (index, whole) = rebuild_index(&disk, &file, life, &settings, last).await?;
-                if !whole {
-                    // Something is damaged that may be repaired later.
-                    return Ok(Some(Indexed::new(file, Rc::new(index), false)));
-                }
-                index
-            }
-        };
-        let index = Rc::new(index);
-        self.keep_index(life, &index);
-        Ok(Some(Indexed::new(file, index, true)))
-    }
-
-    /// Keeps an index for the next reader; forgets the others beyond a bound.
-    fn keep_index(&self, life: Life, index: &Rc<Vec<IndexTopic>>) {
+    /// Whoever has read to the end wants to read on from memory.
+    fn want_tail(&self) {
         let mut inner = self.inner.borrow_mut();
-        let held = inner
-            .sealed
-            .iter()
-            .filter(|sealed| sealed.index.is_some())
-            .count();
-        if INDEXES_KEPT <= held
-            && let Some(other) = inner
-                .sealed
-                .iter_mut()
-                .find(|sealed| sealed.index.is_some())
-        {
-            other.index = None;
+        let now = (inner.clock)();
+        inner.tail.want(now);
+    }
+
+    /// Reads batches of a run while they follow on each other and there is room; `false` when the next one
+    /// is not what the index says, or its segment has gone to another use.
+    async fn read_run(
+        &self,
+        run: &Run<D::File>,
+        page: &mut Page,
+        goes_on: bool,
+    ) -> Result<bool, ReadError> {
+        let mut held: Vec<Stretch<D>> = Vec::new();
+        let mut yielded_at = page.bytes;
+        // One reader at a time works, so that a commit waits behind one of them and not behind all.
+        let mut turn = None;
+        for (at, place) in run.places.iter().enumerate() {
+            let follows = place.base_offset <= page.next && page.next < place.next();
+            let is_lost = self.after_losses(run.topic, page.next) != page.next;
+            if !page.has_room() || !follows || page.next < self.extent(run.topic).low || is_lost {
+                break;
+            }
+            if turn.is_none() {
+                turn = Some(self.bells.turn.enter(1).await);
+            }
+            let kept = self.take_kept(run.life, place, page);
+            if !kept && !stretch::covers(&held, place) {
+                drop(turn.take());
+                let plan = stretch::plan(&run.places[at..], page, goes_on);
+                held = self.read_stretches(run, plan).await;
+                turn = Some(self.bells.turn.enter(1).await);
+            }
+            if !kept && !stretch::take(&held, place, page) {
+                drop(turn.take());
+                if !self.read_alone(run, place, page).await? {
+                    return Ok(false);
+                }
+            }
+            if YIELD_BYTES <= page.bytes - yielded_at {
+                yielded_at = page.bytes;
+                drop(turn.take());
+                yield_now().await;
+            }
         }
-        if let Some(sealed) = inner.sealed.iter_mut().find(|sealed| sealed.life == life) {
-            sealed.index = Some(index.clone());
+        // A batch that was handed out in part is wanted again.
+        let rest = run.places.iter().find(|place| page.next < place.next());
+        if let Some(place) = rest {
+            self.keep_ahead(run.life, held, place);
         }
+        Ok(true)
+    }
+
+    /// Takes a batch that is in memory.
+    fn take_kept(&self, life: Life, place: &Place, page: &mut Page) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        let recent = inner.tail.batch(life, place);
+        if let Some(batch) = recent.and_then(|bytes| expected(bytes, place)) {
+            page.take(&batch);
+            return true;
+        }
+        let start = stretch::blocks(place).start;
+        let Some(((of, start), bytes)) = inner.reading.stretches.at_or_before(&(life, start))
+        else {
+            return false;
+        };
+        let stretch: Stretch<D> = Stretch { start, bytes };
+        let batch = stretch.batch(place).filter(|_| of == life);
+        batch.inspect(|batch| page.take(batch)).is_some()
+    }
+
+    /// Takes a batch that did not come with its neighbours as it should.
+    async fn read_alone(
+        &self,
+        run: &Run<D::File>,
+        place: &Place,
+        page: &mut Page,
+    ) -> io::Result<bool> {
+        let source = Source {
+            file: run.file.clone(),
+            life: run.life,
+            place: *place,
+        };
+        let Some(bytes) = self.fetch(&source).await? else {
+            return Ok(false);
+        };
+        let batch = expected(&bytes, place);
+        Ok(batch.inspect(|batch| page.take(batch)).is_some())
     }
 
     /// Whether the use of a file that this life names goes on.
-    fn holds(&self, life: Life) -> bool {
+    pub(super) fn holds(&self, life: Life) -> bool {
         let inner = self.inner.borrow();
         let mut open = inner.closing.iter().chain(&inner.open);
         inner.sealed.iter().any(|sealed| sealed.life == life) || open.any(|open| open.life == life)
@@ -249,30 +326,28 @@ impl<D: Disk> Journal<D> {
 
     /// The bytes of a batch, from the first copy that is right; `None` when none is, or its segment has gone to
     /// another use while it was read.
-    async fn fetch(&self, source: &Source<D::File>) -> io::Result<Option<Vec<u8>>> {
+    pub(super) async fn fetch(&self, source: &Source<D::File>) -> io::Result<Option<Vec<u8>>> {
         let disk = self.inner.borrow().disk.clone();
         let place = &source.place;
         let start = place.position / BLOCK_BYTES * BLOCK_BYTES;
         let end = (place.position + u64::from(place.bytes)).next_multiple_of(BLOCK_BYTES);
-        let read = read_whole(&disk, &source.file, start, (end - start) as usize).await;
-        let batch = read
-            .as_ref()
-            .ok()
-            .and_then(|read| place.batch_in(start, read.as_ref()));
+        let length = (end - start) as usize;
+        let read = read_whole(&disk, &source.file, start, length).await;
         if !self.holds(source.life) {
             return Ok(None);
         }
+        let batch = read.as_ref().ok();
+        let batch = batch.and_then(|read| batch_in(start, read.as_ref(), place));
         if let Some(batch) = batch {
             return Ok(Some(batch.to_vec()));
         }
         for copy in 0..disk.copies() {
-            let length = (end - start) as usize;
             let other = disk.read_copy(copy, &source.file, start, length).await;
             if !self.holds(source.life) {
                 return Ok(None);
             }
             let other = other.as_ref().ok();
-            if let Some(batch) = other.and_then(|other| place.batch_in(start, other.as_ref())) {
+            if let Some(batch) = other.and_then(|other| batch_in(start, other.as_ref(), place)) {
                 self.inner.borrow_mut().scrubbing.suspect(source.life);
                 return Ok(Some(batch.to_vec()));
             }
@@ -281,101 +356,35 @@ impl<D: Disk> Journal<D> {
     }
 }
 
-/// Indexes of sealed segments that are kept in memory.
-const INDEXES_KEPT: usize = 32;
-
-impl Place {
-    /// The batch at this place in `bytes`, which begin at `start`; `None` when it is not what it should be.
-    fn batch_in<'a>(&self, start: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let skip = (self.position - start) as usize;
-        let bytes = bytes.get(skip..skip + self.bytes as usize)?;
-        let batch = Batch::check(bytes).ok()?;
-        let header = batch.header();
-        let same = header.base_offset == self.base_offset && header.records == self.records;
-        same.then_some(bytes)
-    }
+/// The batch at `place` in `bytes`, which begin at `start`; `None` when it is not what it should be.
+fn batch_in<'a>(start: u64, bytes: &'a [u8], place: &Place) -> Option<&'a [u8]> {
+    let skip = (place.position - start) as usize;
+    let bytes = bytes.get(skip..skip + place.bytes as usize)?;
+    expected(bytes, place).map(|_| bytes)
 }
 
-fn place_of(places: &[Place], offset: Offset) -> Option<Place> {
+/// The batch, if it is whole and the one that the index names.
+fn expected<'a>(bytes: &'a [u8], place: &Place) -> Option<Batch<'a>> {
+    let batch = Batch::check(bytes).ok()?;
+    let header = batch.header();
+    let is_it = header.base_offset == place.base_offset && header.records == place.records;
+    is_it.then_some(batch)
+}
+
+/// From the place that holds `offset` on, as many as are looked at at once; none when there is none.
+fn places_from(places: &[Place], offset: Offset) -> Option<Vec<Place>> {
     let after = if planted::is(Planted::IndexOffByOne) {
         places.partition_point(|place| place.base_offset < offset)
     } else {
         places.partition_point(|place| place.base_offset <= offset)
     };
-    let place = places.get(after.checked_sub(1)?)?;
-    (offset < place.next()).then_some(*place)
-}
-
-/// Walks a sealed segment that has no footer, up to the frame before `end`; whether it came so far.
-async fn rebuild_index<D: Disk>(
-    disk: &D,
-    file: &D::File,
-    life: Life,
-    settings: &Settings,
-    end: Option<u64>,
-) -> io::Result<(Vec<IndexTopic>, bool)> {
-    let mut topics: BTreeMap<TopicId, Vec<Place>> = BTreeMap::new();
-    let mut window = Window::new(disk, file, settings.segment_bytes);
-    let mut position = HEADER_BYTES as u64;
-    let mut next = None;
-    let is_here = |frame: &Frame<'_>, position| {
-        frame.header.life == life && frame.header.position == position
-    };
-    while next.is_none() || next != end {
-        let other;
-        let mut frame = Frame::check(window.frame(position).await?).ok();
-        if !frame.as_ref().is_some_and(|frame| is_here(frame, position)) {
-            other = frame_of_a_copy(disk, file, life, position).await;
-            frame = other.as_deref().and_then(|bytes| Frame::check(bytes).ok());
-        }
-        let Some(frame) = frame.filter(|frame| is_here(frame, position)) else {
-            break;
-        };
-        let header = &frame.header;
-        if end.is_some_and(|end| end <= header.sequence.get()) {
-            break;
-        }
-        next = Some(header.sequence.get() + 1);
-        let mut at = position + frame.payload_at() as u64;
-        for (row, bytes) in frame.batches().unwrap_or_default() {
-            topics.entry(row.topic).or_default().push(Place {
-                base_offset: row.base_offset,
-                position: at,
-                newest_ms: row.newest_ms,
-                bytes: row.bytes,
-                records: row.records,
-            });
-            at += bytes.len() as u64;
-        }
-        position += header.padded_bytes() as u64;
-    }
-    let index = topics.into_iter();
-    let index = index.map(|(topic, places)| IndexTopic { topic, places });
-    Ok((index.collect(), next == end))
-}
-
-/// The whole frame at `position` from any copy that has it.
-async fn frame_of_a_copy<D: Disk>(
-    disk: &D,
-    file: &D::File,
-    life: Life,
-    position: u64,
-) -> Option<Vec<u8>> {
-    for copy in 0..disk.copies() {
-        let head = disk.read_copy(copy, file, position, BLOCK_BYTES as usize);
-        let Ok(head) = head.await else { continue };
-        let Ok((header, _)) = FrameHeader::decode(head.as_ref()) else {
-            continue;
-        };
-        if header.life != life || header.position != position {
-            continue;
-        }
-        let whole = disk.read_copy(copy, file, position, header.padded_bytes());
-        if let Ok(whole) = whole.await
-            && Frame::check(whole.as_ref()).is_ok()
-        {
-            return Some(whole.as_ref().to_vec());
-        }
-    }
-    None
+    let first = after.checked_sub(1)?;
+    let holds = offset < places.get(first)?.next();
+    holds.then(|| {
+        places[first..]
+            .iter()
+            .take(PLACES_AT_ONCE)
+            .copied()
+            .collect()
+    })
 }

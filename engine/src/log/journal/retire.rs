@@ -9,7 +9,7 @@ use super::super::format::section::{CheckpointRow, Frame};
 use super::super::format::segment::HEADER_BYTES;
 use super::super::walk::Window;
 use super::Journal;
-use super::read::Indexed;
+use super::read::SealedIndex;
 use crate::unit::{Offset, TopicId};
 use std::io;
 
@@ -30,30 +30,32 @@ impl<D: Disk> Journal<D> {
     async fn look_at_oldest(&self) -> io::Result<Option<Vec<(TopicId, Offset)>>> {
         let oldest = self.inner.borrow().sealed.front().map(|oldest| oldest.life);
         let Some(life) = oldest else { return Ok(None) };
-        let Some(Indexed { index, whole, .. }) = self.sealed_index(life).await? else {
+        let Some(sealed) = self.sealed_index(life).await? else {
             return Ok(None);
         };
-        if !whole && let Some(ends) = self.ends_by_the_next().await? {
+        let SealedIndex { topics, is_whole } = sealed;
+        if !is_whole && let Some(ends) = self.ends_by_the_next().await? {
             return Ok(Some(ends));
         }
         let row = |topic: &IndexTopic| {
             let next = topic.places.last().map(Place::next)?;
             Some((topic.topic, next))
         };
-        Ok(Some(index.iter().filter_map(row).collect()))
+        Ok(Some(topics.iter().filter_map(row).collect()))
     }
 
     /// As the segment after the oldest tells it in its opening frame; `None` when that is damaged, too.
     async fn ends_by_the_next(&self) -> io::Result<Option<Vec<(TopicId, Offset)>>> {
-        let (disk, next, size) = {
+        let (disk, next) = {
             let inner = self.inner.borrow();
-            let sealed = inner.sealed.get(1).map(|next| (&next.file, next.life));
-            let mut open = inner.closing.iter().chain(&inner.open);
-            let next = sealed.or_else(|| open.next().map(|next| (&next.file, next.life)));
-            let next = next.map(|(file, life)| (file.clone(), life));
-            (inner.disk.clone(), next, inner.settings.segment_bytes)
+            let whole = inner.settings.segment_bytes;
+            let sealed = inner.sealed.get(1);
+            let sealed = sealed.map(|next| (next.file.clone(), next.life, next.file_bytes));
+            let open = inner.closing.iter().chain(&inner.open).next();
+            let open = open.map(|next| (next.file.clone(), next.life, whole));
+            (inner.disk.clone(), sealed.or(open))
         };
-        let Some((file, life)) = next else {
+        let Some((file, life, size)) = next else {
             return Ok(None);
         };
         let mut window = Window::new(&disk, &file, size);

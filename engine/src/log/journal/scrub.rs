@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
-/// Called with a number of bytes that were read in the background; resolves when more may be.
+/// Called with a number of bytes that were read or written in the background; resolves when more may be.
 pub type Pace = Rc<dyn Fn(u64) -> LocalBoxFuture<'static, ()>>;
 
 /// Bytes between two calls of the pace.
@@ -71,7 +71,8 @@ impl<D: Disk> Inner<D> {
         let expected = Expected {
             store: self.settings.store,
             journal: self.settings.journal,
-            segment_bytes: self.settings.segment_bytes,
+            kind: sealed.kind,
+            file_bytes: sealed.file_bytes,
             life,
             opening: sealed.opening,
             next,
@@ -156,8 +157,7 @@ impl<D: Disk> Journal<Mirror<D>> {
                 .iter_mut()
                 .filter(|sealed| sealed.life == life && repaired)
             {
-                // It may have been read from what was damaged.
-                sealed.index = None;
+                sealed.unfit = false;
             }
         }
     }

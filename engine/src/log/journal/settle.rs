@@ -97,7 +97,7 @@ impl<D: Disk> Inner<D> {
             .find(|segment| frame.sequence <= segment.last);
         let segment = segment.expect("a frame in flight lies in a segment that is not sealed");
         for (topic, mut place) in frame.contents.places {
-            self.topics.settle(topic, place.next());
+            self.topics.settle(topic, &place);
             place.position += frame.position;
             let topic = self.topics.id(topic);
             segment.index.entry(topic).or_default().push(place);

@@ -10,12 +10,14 @@ use super::super::planted::{self, Planted};
 use super::super::recover::{Found, Recovered, Walked};
 use super::super::wake::Receipt;
 use super::super::walk::read_whole;
-use super::keeping::Keeping;
+use super::keeping::Roll;
+use super::read::Reading;
 use super::scrub::Scrubbing;
 use super::segment::{OpenSegment, Prepared, SealedSegment};
 use super::staging::Staging;
+use super::tail::Tail;
 use super::topic::Topics;
-use super::{Bells, Committer, Inner, Journal, Preparer, Settings};
+use super::{Bells, Committer, Inner, Journal, Preparer, Settings, Tidied};
 use crate::unit::{Epoch, Micros, Sequence, Ticket, TopicId};
 use futures_util::future::{self, Either};
 use std::cell::RefCell;
@@ -58,6 +60,9 @@ pub(super) fn opening_sections<D: Disk>(inner: &mut Inner<D>) -> Vec<(SectionKin
     let mut names = Vec::new();
     for topic in inner.topics.indices() {
         let id = inner.topics.id(topic);
+        if inner.topics.is_deleted(topic) {
+            continue;
+        }
         if let Some(extent) = inner.topics.committed(topic) {
             let (low, next) = (extent.low, extent.next);
             rows.push(CheckpointRow {
@@ -79,6 +84,12 @@ pub(super) fn opening_sections<D: Disk>(inner: &mut Inner<D>) -> Vec<(SectionKin
     ];
     sections.extend(inner.membership_section());
     sections.extend(loss_section(&inner.losses));
+    let tombstones = inner.topics.tombstones();
+    if !tombstones.is_empty() {
+        let mut contents = Vec::new();
+        section::write_tombstones(&tombstones, &mut contents);
+        sections.push((SectionKind::TOMBSTONES, contents));
+    }
     sections
 }
 
@@ -171,10 +182,16 @@ impl<D: Disk> Inner<D> {
     ) -> Self {
         let newest = recovered.extents.values().map(|extent| extent.newest_ms);
         let newest_ms = newest.max().unwrap_or_default();
-        let mut topics = Topics::new(recovered.extents);
+        let rules = settings.keeping.rules.clone();
+        let mut topics = Topics::new(recovered.extents, recovered.deleted, rules);
         topics.learn(table);
         topics.begin_at(recovered.floor);
         let mut walked: VecDeque<_> = recovered.walked.into_iter().map(take_walked).collect();
+        for (topic, places) in walked.iter().flat_map(|(segment, _)| &segment.index) {
+            for place in places {
+                topics.note_found(*topic, place);
+            }
+        }
         let open = if recovered.closed {
             None
         } else {
@@ -185,6 +202,8 @@ impl<D: Disk> Inner<D> {
             topics.define_all(defined);
         }
         let frame_bytes_max = settings.frame_bytes_max;
+        let (spare, doomed): (Vec<_>, Vec<_>) =
+            (recovered.spare.into_iter()).partition(|spare| spare.bytes == settings.segment_bytes);
         Self {
             disk,
             folder,
@@ -193,7 +212,7 @@ impl<D: Disk> Inner<D> {
             losses: Rc::new(recovered.losses),
             seal_after: recovered.last,
             topics,
-            keeping: Keeping::new(recovered.membership),
+            keeping: Roll::new(recovered.membership),
             scrubbing: Scrubbing::default(),
             staging: Staging::new(frame_bytes_max, newest_ms),
             buffer: None,
@@ -204,6 +223,8 @@ impl<D: Disk> Inner<D> {
             chain: recovered.chain,
             durable: recovered.last,
             durable_ticket: None,
+            tail: Tail::new(settings.tail_bytes),
+            reading: Reading::new(),
             in_flight: VecDeque::new(),
             commits: Vec::new(),
             owes_closing: false,
@@ -215,7 +236,11 @@ impl<D: Disk> Inner<D> {
                 .filter_map(take_sealed)
                 .collect(),
             prepared: VecDeque::new(),
-            spare: recovered.spare.into_iter().map(take_spare).collect(),
+            spare: spare.into_iter().map(take_spare).collect(),
+            doomed: doomed.into_iter().map(take_spare).collect(),
+            swaps: 0,
+            tidied: Tidied::default(),
+            tidy_at: Micros(0),
             next_life: recovered.life_max.0 + 1,
             next_file: recovered.file_max.map_or(0, |number| number + 1),
             recycled: 0,
@@ -268,17 +293,10 @@ pub(super) fn take_spare<F>(found: Found<F>) -> Prepared<F> {
 }
 
 fn take_sealed<F>(found: Found<F>) -> Option<SealedSegment<F>> {
-    let opening = found.opening?;
-    let Found {
-        name, file, life, ..
-    } = found;
+    let (opening, kind, bytes) = (found.opening?, found.kind, found.bytes);
     Some(SealedSegment {
-        name,
-        file,
-        life,
-        opening,
-        index: None,
-        being_sealed: false,
+        kind,
+        ..SealedSegment::new(take_spare(found), opening, bytes)
     })
 }
 

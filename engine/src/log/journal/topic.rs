@@ -1,9 +1,15 @@
 //! What a journal knows of each topic: how far its offsets have come, staged and durable.
 //!
-//! Always:  low <= durable_next <= next.
+//! Layout:  what of it is alive is in [`life`].
+//! Always:  low <= durable_next <= next. Of a deleted topic everything durable is below low.
 
+mod life;
+
+use super::super::format::footer::Place;
 use super::super::format::section::CheckpointRow;
-use crate::unit::{Life, Offset, TopicId, TopicIndex};
+use super::super::retention::{Keep, Rules};
+use super::ledger::Ledger;
+use crate::unit::{Life, Offset, Sequence, TopicId, TopicIndex};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -27,6 +33,12 @@ struct Topic {
     open: Option<OpenIn>,
     /// The segment life in which this journal has defined the topic's name.
     defined: Option<Life>,
+    keep: Keep,
+    /// Kept while `keep` bounds the bytes.
+    ledger: Ledger,
+    deleted: bool,
+    /// Bytes below the low watermark that still take space, as of the last look at all segments.
+    dead_bytes: u64,
 }
 
 /// Where a topic's records go in the frame of this number.
@@ -46,15 +58,27 @@ pub(super) struct Topics {
     /// What recovery found of topics that no table has named yet.
     /// Ordered, for their order reaches the disk.
     recovered: BTreeMap<TopicId, Extent>,
+    /// Deleted topics of which segments may still hold something. No frame from the sequence on does; `None`
+    /// while frames that do may still come.
+    pub(super) buried: BTreeMap<TopicId, Option<Sequence>>,
+    /// Counts the times that space became dead, but for age: a look at the segments is due.
+    pub(super) cuts: u64,
+    rules: Rules,
     /// Counts the frames, so that open batches of older frames are seen as closed.
     frame: u64,
     life: Life,
 }
 
 impl Topics {
-    pub(super) fn new(recovered: HashMap<TopicId, Extent>) -> Self {
+    pub(super) fn new(
+        recovered: HashMap<TopicId, Extent>,
+        buried: BTreeMap<TopicId, Option<Sequence>>,
+        rules: Rules,
+    ) -> Self {
         Self {
             recovered: recovered.into_iter().collect(),
+            buried,
+            rules,
             ..Self::default()
         }
     }
@@ -72,6 +96,7 @@ impl Topics {
             self.by_id.insert(id, TopicIndex(self.rows.len() as u32));
             self.rows.push(Topic {
                 id,
+                keep: self.rules.of(&name),
                 name,
                 low: extent.low,
                 next: extent.next,
@@ -79,6 +104,9 @@ impl Topics {
                 newest_ms: extent.newest_ms,
                 open: None,
                 defined: None,
+                ledger: Ledger::default(),
+                deleted: self.buried.contains_key(&id),
+                dead_bytes: 0,
             });
         }
     }
@@ -144,12 +172,17 @@ impl Topics {
         row.newest_ms = row.newest_ms.max(now_ms);
     }
 
-    /// Everything below `next` is durable.
-    pub(super) fn settle(&mut self, topic: TopicIndex, next: Offset) {
-        let row = self.row_mut(topic);
+    /// The batch at `place`, and everything before it, is durable.
+    pub(super) fn settle(&mut self, topic: TopicIndex, place: &Place) {
+        let (row, next) = (self.row_mut(topic), place.next());
         assert!(row.durable_next <= next);
         assert!(next <= row.next);
         row.durable_next = next;
+        if row.deleted {
+            row.low = next;
+        } else if let Some(bound) = row.keep.bytes {
+            row.ledger.note(next, u64::from(place.bytes), bound);
+        }
     }
 
     /// Everything below `low` goes; what a checkpoint says of the topic then. `low` comes from a disk, so it
@@ -158,6 +191,7 @@ impl Topics {
         let extent = if let Some(topic) = self.find(id) {
             let row = self.row_mut(topic);
             row.low = row.low.max(low.min(row.durable_next));
+            row.ledger.cut(row.low);
             self.committed(topic)?
         } else {
             let extent = self.recovered.get_mut(&id)?;
@@ -233,7 +267,7 @@ impl Topics {
             next,
             newest_ms: row.newest_ms,
         };
-        (next != Offset(0)).then_some(extent)
+        (next != Offset(0) && !row.deleted).then_some(extent)
     }
 
     /// Recovered topics that no table names: their offsets must not be forgotten.

@@ -6,6 +6,7 @@ use super::changes::Touch;
 use super::member;
 use super::seat::Opening;
 use super::{Mirror, MirrorFile};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
@@ -145,28 +146,48 @@ impl<D: Disk> Disk for Mirror<D> {
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let (old, new): (Rc<str>, Rc<str>) = (from.into(), to.into());
+        let followed = Rc::new(Cell::new(false));
         let act = move |on: call::Target<D>| {
             let (old, new, shared) = (old.clone(), new.clone(), self.shared.clone());
+            let followed = followed.clone();
             async move {
                 on.disk.rename(&old, &new).await?;
-                shared.follow_rename(&old, Some(&new));
+                if !followed.replace(true) {
+                    shared.follow_rename(&old, &new);
+                }
                 Ok(())
             }
         };
         self.rename_all(&[from, to], act).await
     }
 
+    /// A member that has no such file is as it should be; it is an error when none has it.
     async fn remove(&self, path: &str) -> io::Result<()> {
         let name: Rc<str> = path.into();
+        let followed = Rc::new(Cell::new(false));
         let act = move |on: call::Target<D>| {
             let (name, shared) = (name.clone(), self.shared.clone());
+            let followed = followed.clone();
             async move {
-                on.disk.remove(&name).await?;
-                shared.follow_rename(&name, None);
-                Ok(())
+                match on.disk.remove(&name).await {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                    removed => removed?,
+                }
+                if !followed.replace(true) {
+                    shared.follow_removal(&name);
+                }
+                Ok(true)
             }
         };
-        self.rename_all(&[path], act).await
+        let order = Order {
+            touch: Touch::Names(vec![path.to_owned()]),
+            ..Order::default()
+        };
+        let removed = self.fan(order, act).await?;
+        let was_there = removed.iter().any(|(_, was_there)| *was_there);
+        was_there
+            .then_some(())
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     async fn create(&self, path: &str) -> io::Result<MirrorFile<D>> {

@@ -293,8 +293,19 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// Open files keep their names when a file is renamed, or lose them when it is removed.
-    pub(super) fn follow_rename(&self, from: &str, to: Option<&str>) {
+    /// Open files take the new name when a file is renamed. One that had it before has none: a volume that
+    /// comes later must not open the new file for it.
+    pub(super) fn follow_rename(&self, from: &str, to: &str) {
+        self.follow_removal(to);
+        self.rename_open(from, Some(to));
+    }
+
+    /// Open files lose their names when they are removed.
+    pub(super) fn follow_removal(&self, path: &str) {
+        self.rename_open(path, None);
+    }
+
+    fn rename_open(&self, from: &str, to: Option<&str>) {
         for file in self.files.borrow().values() {
             let Some(handles) = file.upgrade() else {
                 continue;

@@ -337,3 +337,32 @@ fn a_volume_counts_only_when_its_membership_is_durable() {
     world.write(&file, 0, 3).unwrap();
     assert_eq!(values(&fresh)[0], 2, "it may lag now");
 }
+
+#[test]
+fn a_file_that_lost_its_name_to_another_is_not_opened_by_that_name() {
+    let mut world = World::new(1, 2, rules(1, 0));
+    let old = world.file(1);
+    let mirror = world.mirror.clone();
+    let new = world.wait(async {
+        let beside = mirror.create("folder/beside").await?;
+        mirror.write(&beside, 0, bytes(&mirror, 7, 1)).await?;
+        mirror.flush(&beside).await?;
+        mirror.rename("folder/beside", PATH).await?;
+        Ok::<_, io::Error>(beside)
+    });
+    let new = new.unwrap();
+    assert_eq!((old.path(), new.path().as_deref()), (None, Some(PATH)));
+    assert_eq!((world.read(&old, 0), world.read(&new, 0)), (0, 7));
+}
+
+#[test]
+fn what_only_some_members_have_is_removed_and_fences_nobody() {
+    let mut world = World::new(1, 3, rules(1, 0));
+    world.file(1);
+    let (one, mirror) = (world.disks[1].clone(), world.mirror.clone());
+    world.wait(one.remove(PATH)).unwrap();
+    world.wait(mirror.remove(PATH)).unwrap();
+    let gone = world.wait(mirror.remove(PATH)).unwrap_err();
+    assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    assert_eq!(world.mirror.members(), [0, 1, 2]);
+}

@@ -7,7 +7,7 @@ use super::super::disk::Disk as _;
 use super::super::format::footer::{self, FOOTER_BYTES, Footer, IndexTopic, Place};
 use super::super::format::loss::after_losses;
 use super::super::format::section::{CheckpointRow, Frame};
-use super::super::format::segment::HEADER_BYTES;
+use super::super::format::segment::{HEADER_BYTES, Kind};
 use super::super::format::{Defect, checksum};
 use super::super::journal::Extent;
 use super::chain::{Chain, End, Segment, Visitor};
@@ -18,7 +18,7 @@ use super::{Error, tell};
 use crate::limit::BLOCK_BYTES;
 use crate::unit::{Offset, TopicId};
 use indicatif::ProgressBar;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 #[derive(Clone, Copy, Default)]
@@ -32,6 +32,8 @@ pub(super) struct Audit<'a> {
     report: &'a mut Report,
     progress: &'a ProgressBar,
     topics: HashMap<TopicId, Known>,
+    /// What is said of them counts for nothing.
+    deleted: &'a BTreeSet<TopicId>,
     /// Nothing was missed since the last whole checkpoint.
     complete: bool,
     /// The first checkpoint of all, and where it lies: what came before it must be gone for good reasons.
@@ -46,17 +48,25 @@ struct SegmentAudit {
     defined: HashSet<TopicId>,
     places: BTreeMap<TopicId, Vec<Place>>,
     records: u64,
+    /// What a rewritten segment says of the state after it, and where.
+    after: Option<(u64, Vec<CheckpointRow>)>,
     /// Every frame of it was whole.
     complete: bool,
 }
 
 impl<'a> Audit<'a> {
-    pub(super) fn new(chain: &'a Chain, report: &'a mut Report, progress: &'a ProgressBar) -> Self {
+    pub(super) fn new(
+        chain: &'a Chain,
+        deleted: &'a BTreeSet<TopicId>,
+        report: &'a mut Report,
+        progress: &'a ProgressBar,
+    ) -> Self {
         Self {
             chain,
             report,
             progress,
             topics: HashMap::new(),
+            deleted,
             complete: false,
             first: None,
             recycled: false,
@@ -71,7 +81,8 @@ impl<'a> Audit<'a> {
         let skip = self.recycled || self.chain.running;
         let first = self.first.take().filter(|_| !skip);
         if let (Some((file, rows)), Some(extents)) = (first, extents) {
-            for row in rows {
+            let lives = |row: &CheckpointRow| !self.deleted.contains(&row.topic);
+            for row in rows.into_iter().filter(lives) {
                 let low = extents.get(&row.topic).map_or(row.low, |extent| extent.low);
                 let low = after_losses(&self.chain.losses, row.topic, low);
                 if low < row.next {
@@ -108,7 +119,12 @@ impl<'a> Audit<'a> {
         }
         self.check_batches(segment, position, frame)?;
         let (whole, rows) = frame.checkpoint()?;
-        if position == HEADER_BYTES as u64 && !whole {
+        let is_first = position == HEADER_BYTES as u64;
+        if segment.kind == Kind::Sorted && whole && !is_first {
+            self.segment.after = Some((position, rows));
+            return Ok(());
+        }
+        if is_first && !whole {
             let what = "the segment does not open with a whole checkpoint".to_owned();
             self.fault(segment, position, what);
         }
@@ -142,11 +158,16 @@ impl<'a> Audit<'a> {
                 .entry(row.topic)
                 .or_default()
                 .push(place);
+            if self.deleted.contains(&row.topic) {
+                continue;
+            }
             let known = self.topics.entry(row.topic).or_default();
+            // What was dead when the segment was rewritten is missing in it.
+            let gaps = segment.kind == Kind::Sorted;
             let (expected, found) = (known.next, row.base_offset);
             known.next = place.next();
             let id = id_text(row.topic);
-            if found < expected || (self.complete && expected < found) {
+            if found < expected || (self.complete && expected < found && !gaps) {
                 let (expected, found) = (expected.0, found.0);
                 let what = format!("topic {id} goes on at offset {found}, not at {expected}");
                 self.fault(segment, position, what);
@@ -166,14 +187,19 @@ impl<'a> Audit<'a> {
         whole: bool,
         rows: &[CheckpointRow],
     ) {
+        let gaps = segment.kind == Kind::Sorted;
         for row in rows {
+            if self.deleted.contains(&row.topic) {
+                continue;
+            }
             let known = self.topics.get(&row.topic).copied().unwrap_or_default();
-            let next_is_wrong = if self.complete {
+            let next_is_wrong = if self.complete && !gaps {
                 row.next != known.next
             } else {
                 row.next < known.next
             };
-            if next_is_wrong || row.low < known.low {
+            // Watermarks wait in line to be committed: a later one may have come with a new segment.
+            if next_is_wrong || (whole && row.low < known.low) {
                 let (id, low, next) = (id_text(row.topic), row.low.0, row.next.0);
                 let what = format!(
                     "the checkpoint says {low} to {next} of topic {id}, the frames say {} to {}",
@@ -181,17 +207,16 @@ impl<'a> Audit<'a> {
                 );
                 self.fault(segment, position, what);
             }
-            let (low, next) = (row.low, row.next);
+            let (low, next) = (row.low.max(known.low), row.next);
             self.topics.insert(row.topic, Known { low, next });
         }
         if !whole {
             return;
         }
         let told: HashSet<TopicId> = rows.iter().map(|row| row.topic).collect();
-        let forgotten = self
-            .topics
-            .iter()
-            .find(|(topic, known)| !told.contains(topic) && known.next != Offset(0));
+        let forgotten = self.topics.iter().find(|(topic, known)| {
+            !told.contains(topic) && !self.deleted.contains(topic) && known.next != Offset(0)
+        });
         if let Some((topic, _)) = forgotten {
             let what = format!("the checkpoint leaves out topic {}", id_text(*topic));
             self.fault(segment, position, what);
@@ -202,7 +227,9 @@ impl<'a> Audit<'a> {
     /// Compares a footer of the segment's life with what was found before it. A segment need not have one:
     /// a crash may come before it.
     fn check_footer(&mut self, segment: &Segment, end: End) -> Result<(), Error> {
-        let at = self.chain.identity.segment_bytes - FOOTER_BYTES as u64;
+        let Some(at) = segment.bytes.checked_sub(FOOTER_BYTES as u64) else {
+            return Ok(());
+        };
         let block = self.read(segment, at, FOOTER_BYTES)?;
         let footer = match Footer::decode(&block) {
             Ok(footer) if footer.life == segment.life => footer,
@@ -289,6 +316,9 @@ impl Visitor for Audit<'_> {
     }
 
     fn leave(&mut self, segment: &Segment, end: End) -> Result<(), Error> {
+        if let Some((position, rows)) = self.segment.after.take() {
+            self.check_checkpoint(segment, position, true, &rows);
+        }
         if end.is_tail || !self.segment.complete {
             return Ok(());
         }
@@ -311,6 +341,12 @@ impl Visitor for Audit<'_> {
     fn recycled(&mut self) {
         self.complete = false;
         self.recycled = true;
+    }
+
+    fn rewritten(&mut self) {
+        self.recycled();
+        self.topics.clear();
+        self.segment = SegmentAudit::default();
     }
 }
 

@@ -76,6 +76,9 @@ impl<'a, 'out> Reader<'a, 'out> {
             let name = names.of(*topic);
             let from = (*low).max(Offset(options.offset.unwrap_or(0)));
             let left = options.limit.unwrap_or(u64::MAX);
+            if names.is_deleted(*topic) {
+                continue;
+            }
             let chosen = options.topic.as_ref().is_none_or(|chosen| *chosen == name);
             if chosen && from < *next && 0 < left {
                 let upto = *next;
@@ -132,6 +135,8 @@ impl Visitor for Reader<'_, '_> {
                 printed.map_err(Error::Output)?;
                 wanted.left -= 1;
             }
+            // The segment may be told again, when it is rewritten meanwhile.
+            wanted.from = next;
             if wanted.left == 0 || wanted.upto <= next {
                 self.wanted.remove(&row.topic);
             }

@@ -8,7 +8,7 @@ use super::super::Origin;
 use super::super::disk::Disk as _;
 use super::super::format::StoreId;
 use super::super::format::section::Frame;
-use super::super::journal::{Journal, Settings, StartError, Step};
+use super::super::journal::{Journal, Keeping, Settings, StartError, Step};
 use super::super::recover::{self, Identity};
 use super::super::store::{CATALOGUE, CATALOGUE_JOURNAL, CATALOGUE_SEGMENT_BYTES, LOCK};
 use super::Error;
@@ -17,7 +17,7 @@ use super::plain::{PlainDisk, block_on};
 use super::volume::Volume;
 use crate::limit::FRAME_BYTES_MAX;
 use crate::unit::{Micros, TopicId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -44,7 +44,7 @@ pub(super) fn run(volumes: &[PathBuf], out: &mut dyn Write) -> Result<bool, Erro
 }
 
 /// The lock that the engine takes.
-fn lock(volume: &Path) -> Result<File, Error> {
+pub(super) fn lock(volume: &Path) -> Result<File, Error> {
     // Says what is wrong with the folder before anything is made in it.
     Volume::open(volume)?;
     let path = volume.join(LOCK);
@@ -80,16 +80,19 @@ fn rebuild(path: &Path, out: &mut dyn Write) -> Result<bool, Error> {
     let lacks = names
         .names
         .keys()
-        .filter(|topic| !catalogue.names.contains_key(topic))
+        .filter(|topic| !names.deleted.contains(topic))
+        .filter(|topic| !catalogue.names.contains_key(topic) && !catalogue.deleted.contains(topic))
         .count();
     catalogue.chain.walk(0, &mut names)?;
     names.take(catalogue.names);
+    names.deleted.extend(catalogue.deleted);
+    names.forget_deleted();
     let (path_text, count) = (path.display(), names.names.len());
     let said = if is_sound && lacks == 0 {
         format!("{path_text}: the catalogue is whole: {count} topics")
     } else {
         let disk = PlainDisk::read_write(path);
-        write_anew(&disk, path, volume.superblock.store, &names.names)?;
+        write_anew(&disk, path, volume.superblock.store, &names)?;
         format!(
             "{path_text}: the catalogue was written anew: {count} topics, {lacks} of them lost before"
         )
@@ -101,6 +104,7 @@ fn rebuild(path: &Path, out: &mut dyn Write) -> Result<bool, Error> {
 /// Takes the names from every frame that can be read, damaged neighbours or not.
 struct Collector {
     names: BTreeMap<TopicId, Arc<str>>,
+    deleted: BTreeSet<TopicId>,
     clean: bool,
 }
 
@@ -108,12 +112,18 @@ impl Default for Collector {
     fn default() -> Self {
         Self {
             names: BTreeMap::new(),
+            deleted: BTreeSet::new(),
             clean: true,
         }
     }
 }
 
 impl Collector {
+    fn forget_deleted(&mut self) {
+        let deleted = &self.deleted;
+        self.names.retain(|topic, _| !deleted.contains(topic));
+    }
+
     fn take(&mut self, names: impl IntoIterator<Item = (TopicId, String)>) {
         for (topic, name) in names {
             self.names.entry(topic).or_insert_with(|| name.into());
@@ -126,6 +136,8 @@ impl Visitor for Collector {
         for (topic, name) in frame.topics().unwrap_or_default() {
             self.names.entry(topic).or_insert_with(|| name.into());
         }
+        let tombstones = frame.tombstones().unwrap_or_default();
+        self.deleted.extend(tombstones.iter().map(|row| row.topic));
         Ok(ControlFlow::Continue(()))
     }
 
@@ -139,7 +151,7 @@ fn write_anew(
     disk: &PlainDisk,
     volume: &Path,
     store: StoreId,
-    names: &BTreeMap<TopicId, Arc<str>>,
+    names: &Collector,
 ) -> Result<(), Error> {
     let failed = |deed| {
         move |source| Error::Change {
@@ -170,7 +182,7 @@ async fn empty_folder(disk: &PlainDisk) -> io::Result<()> {
 async fn write_names(
     disk: &PlainDisk,
     store: StoreId,
-    names: &BTreeMap<TopicId, Arc<str>>,
+    names: &Collector,
 ) -> Result<(), StartError> {
     let identity = Identity {
         store,
@@ -180,7 +192,10 @@ async fn write_names(
     let refused = |error: &dyn std::fmt::Display| StartError::Refused(error.to_string().into());
     let empty = recover::recover(disk, UNFINISHED, identity).await;
     let empty = empty.map_err(|error| refused(&error))?;
-    let table = names.iter().map(|(topic, name)| (*topic, name.clone()));
+    let table = names
+        .names
+        .iter()
+        .map(|(topic, name)| (*topic, name.clone()));
     let folder = UNFINISHED.to_owned();
     let started = Journal::start(
         disk.clone(),
@@ -191,6 +206,9 @@ async fn write_names(
         Rc::new(now),
     );
     let (journal, mut committer, _preparer) = started.await?;
+    let deleted: Vec<TopicId> = names.deleted.iter().copied().collect();
+    let buried = journal.bury(&deleted);
+    buried.map_err(|error| refused(&error))?;
     journal.stop();
     loop {
         match committer.step().await {
@@ -210,12 +228,14 @@ fn settings(store: StoreId) -> Settings {
         segment_bytes: CATALOGUE_SEGMENT_BYTES,
         prepared: 0,
         retention_bytes: None,
+        keeping: Keeping::default(),
         origin: Origin::None,
         commit_wait_us: 0,
         frame_bytes: FRAME_BYTES_MAX,
         frame_bytes_max: FRAME_BYTES_MAX,
         frames_in_flight: 1,
         flush: Flush::DataSync,
+        tail_bytes: 0,
     }
 }
 
@@ -235,7 +255,7 @@ async fn swap(disk: &PlainDisk) -> io::Result<()> {
     clippy::disallowed_methods,
     reason = "an offline command has no shard whose clock it could take"
 )]
-fn now() -> Micros {
+pub(super) fn now() -> Micros {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Micros(now.map_or(0, |since| since.as_micros() as u64))
 }

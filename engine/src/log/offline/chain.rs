@@ -9,7 +9,7 @@ use super::super::format::Defect;
 use super::super::format::frame::FrameHeader;
 use super::super::format::loss::{self, Loss};
 use super::super::format::section::Frame;
-use super::super::format::segment::{HEADER_BYTES, Opening, SegmentHeader};
+use super::super::format::segment::{HEADER_BYTES, Kind, Opening, SegmentHeader};
 use super::super::recover::Identity;
 use super::super::walk::{Window, find_frames};
 use super::plain::{PlainDisk, PlainFile, block_on};
@@ -28,6 +28,9 @@ pub(super) struct Segment {
     pub(super) file: Rc<PlainFile>,
     pub(super) life: Life,
     pub(super) opening: Opening,
+    pub(super) kind: Kind,
+    /// Of the file, as the header says.
+    pub(super) bytes: u64,
 }
 
 /// Where the frames of a segment ended.
@@ -65,6 +68,9 @@ pub(super) trait Visitor {
 
     /// The segment went to another use while it was read: what it held is gone for good reasons.
     fn recycled(&mut self) {}
+
+    /// The segment was rewritten while it was read: what is alive in it is told from its beginning.
+    fn rewritten(&mut self) {}
 }
 
 /// A journal's segments, ready to be gone through.
@@ -83,7 +89,7 @@ pub(super) struct Chain {
 }
 
 /// What comes after the last frame of a segment.
-enum Next {
+pub(super) enum Next {
     Segment(usize),
     /// Nothing: here the journal ends.
     End,
@@ -93,11 +99,11 @@ enum Next {
 
 /// What the next frame must be.
 #[derive(Clone, Copy)]
-struct Cursor {
-    expected: Sequence,
-    chain: u64,
-    epoch: Epoch,
-    last: Option<Sequence>,
+pub(super) struct Cursor {
+    pub(super) expected: Sequence,
+    pub(super) chain: u64,
+    pub(super) epoch: Epoch,
+    pub(super) last: Option<Sequence>,
 }
 
 impl Cursor {
@@ -162,13 +168,25 @@ impl Chain {
         visitor: &mut impl Visitor,
     ) -> Result<ControlFlow<(), Option<usize>>, Error> {
         let segment = &self.segments[at];
+        if segment.kind == Kind::Sorted {
+            return self.walk_sorted(at, segment, cursor, visitor);
+        }
+        let start = *cursor;
         let mut position = HEADER_BYTES as u64;
         loop {
             let told = self.tell_frames(segment, &mut position, cursor, visitor)?;
             let ControlFlow::Continue(defect) = told else {
                 return Ok(ControlFlow::Break(()));
             };
-            let next = match self.what_follows(at, cursor) {
+            let follows = self.what_follows(at, cursor);
+            if matches!(follows, Next::Broken)
+                && let Some(sorted) = self.rewritten(segment)?
+            {
+                visitor.rewritten();
+                *cursor = start;
+                return self.walk_sorted(at, &sorted, cursor, visitor);
+            }
+            let next = match follows {
                 Next::Segment(next) => Some(next),
                 Next::End => None,
                 Next::Broken => match self.mend(at, position, defect, cursor, visitor)? {
@@ -198,7 +216,7 @@ impl Chain {
         cursor: &mut Cursor,
         visitor: &mut impl Visitor,
     ) -> Result<ControlFlow<(), Defect>, Error> {
-        let mut window = Window::new(&self.disk, &segment.file, self.identity.segment_bytes);
+        let mut window = Window::new(&self.disk, &segment.file, segment.bytes);
         loop {
             if self.end == Some(cursor.expected) {
                 return Ok(ControlFlow::Continue(Defect::Absent("further frame")));
@@ -282,13 +300,13 @@ impl Chain {
         }
     }
 
-    fn belongs(&self, header: &FrameHeader, life: Life) -> bool {
+    pub(super) fn belongs(&self, header: &FrameHeader, life: Life) -> bool {
         header.store == self.identity.store
             && header.journal == self.identity.journal
             && header.life == life
     }
 
-    fn what_follows(&self, at: usize, cursor: &Cursor) -> Next {
+    pub(super) fn what_follows(&self, at: usize, cursor: &Cursor) -> Next {
         if self.end == Some(cursor.expected) {
             return Next::End;
         }
@@ -300,7 +318,7 @@ impl Chain {
     }
 
     /// The first segment that begins behind what is missing.
-    fn later(&self, at: usize, cursor: &Cursor) -> Option<usize> {
+    pub(super) fn later(&self, at: usize, cursor: &Cursor) -> Option<usize> {
         let behind = |segment: &Segment| cursor.expected <= segment.opening.first;
         let next = self.segments[at + 1..].iter().position(behind)?;
         Some(at + 1 + next)
@@ -325,7 +343,7 @@ impl Chain {
                     None => self.end.is_some() || Some(cursor.expected) <= header.durable_upto,
                 }
         };
-        let size = self.identity.segment_bytes;
+        let size = segment.bytes;
         let from = position + BLOCK_BYTES;
         let found = block_on(find_frames(&self.disk, &segment.file, from, size, wanted));
         found.map_err(|error| self.read_error(&segment.name, error))

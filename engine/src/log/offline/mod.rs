@@ -2,8 +2,8 @@
 //!
 //! Layout:  [`plain`] is the disk, [`volume`] says what a journal holds and where it ends (by the engine's
 //!          own recovery), [`chain`] goes through it frame by frame; each command has a file.
-//! Always:  a store is opened for reading and never changed, but by [`rebuild_catalogue`], which takes the
-//!          exclusive lock. Of a store that is stopped or was killed everything is shown that its next start
+//! Always:  a store is opened for reading and never changed, but by [`rebuild_catalogue`] and [`repair`], which
+//!          take the exclusive lock. Of a store that is stopped or was killed everything is shown that its next start
 //!          would take up; of a running one only what a later frame (`durable_upto`) proves to be durable.
 //! Core:    any one thread; it blocks.
 //! Cancel:  a reader that goes away (a broken pipe) ends a command quietly.
@@ -14,6 +14,8 @@ mod cat;
 mod catalogue;
 mod chain;
 mod plain;
+mod repair;
+mod sorted;
 mod topics;
 mod verify;
 mod volume;
@@ -23,6 +25,7 @@ mod tests;
 
 use super::format::Defect;
 use super::journal::StartError;
+use super::reconcile::ReconcileError;
 use super::recover::RecoverError;
 use super::store::StoreError;
 use std::io::{self, Write};
@@ -92,6 +95,10 @@ pub enum Error {
     },
     #[error("could not write the catalogue in {}: {source}", path.display())]
     Catalogue { path: PathBuf, source: StartError },
+    #[error("{0}")]
+    Reconcile(#[from] ReconcileError),
+    #[error("could not take up {folder}: {source}")]
+    TakeUp { folder: String, source: StartError },
     #[error("could not write the output: {0}")]
     Output(#[source] io::Error),
 }
@@ -112,6 +119,13 @@ pub fn cat(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
 /// when anything is damaged. A torn tail that a start would drop is no damage.
 pub fn verify(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
     quietly(verify::run(options, out))
+}
+
+/// Repairs on each volume what is damaged there and whole on another, then does what [`verify`] does; what was
+/// repaired is in `repaired` and `repairs`. Takes the exclusive lock. It asks for all volumes that a start would
+/// ask for, and stops where a start would stop.
+pub fn repair(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
+    quietly(verify::after_repair(options, out))
 }
 
 /// Writes the catalogue of each volume anew when it lacks names that the segments define. Takes the

@@ -5,12 +5,13 @@ use super::volume::{Contents, Volume, id_text};
 use super::{Error, Format, Options};
 use crate::unit::{JournalId, TopicId};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 
 /// The names of a store's topics. The catalogue says them; where it cannot, the segments do.
 pub(super) struct Names {
-    names: HashMap<TopicId, String>,
+    by_id: HashMap<TopicId, String>,
+    deleted: BTreeSet<TopicId>,
     /// The catalogue could be read.
     pub(super) clean: bool,
 }
@@ -20,23 +21,31 @@ impl Names {
         let catalogue = volume.catalogue()?;
         Ok(Self {
             clean: catalogue.refused.is_none(),
-            names: catalogue.names,
+            by_id: catalogue.names,
+            deleted: catalogue.deleted,
         })
     }
 
     pub(super) fn learn(&mut self, journal: &Contents) {
         for (topic, name) in &journal.names {
-            self.names.entry(*topic).or_insert_with(|| name.clone());
+            if self.is_deleted(*topic) {
+                continue;
+            }
+            self.by_id.entry(*topic).or_insert_with(|| name.clone());
         }
     }
 
+    pub(super) fn is_deleted(&self, topic: TopicId) -> bool {
+        self.deleted.contains(&topic)
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
-        self.names.values().any(|known| known == name)
+        self.by_id.values().any(|known| known == name)
     }
 
     /// The name, or the id where nothing names the topic.
     pub(super) fn of(&self, topic: TopicId) -> String {
-        let name = self.names.get(&topic).cloned();
+        let name = self.by_id.get(&topic).cloned();
         name.unwrap_or_else(|| id_text(topic))
     }
 }
@@ -63,11 +72,12 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<bool, Error>
             return Err(volume.refused(refused));
         }
         let found = contents.extents.into_iter();
+        let found = found.filter(|(topic, _)| !names.is_deleted(*topic));
         extents.extend(found.map(|(topic, extent)| ((topic, *journal), extent)));
     }
     // A spread topic has a partition in every journal, also where it has no record yet.
     for (topic, journal) in names
-        .names
+        .by_id
         .keys()
         .flat_map(|topic| journals.iter().map(|journal| (*topic, *journal)))
     {

@@ -4,6 +4,7 @@ use super::super::format::superblock::Superblock;
 use super::super::recover::RecoverError;
 use super::super::store::{CATALOGUE, SUPERBLOCK};
 use super::audit::Audit;
+use super::repair::{self, Repairs};
 use super::volume::{Contents, Volume, id_text};
 use super::{Error, Options};
 use crate::limit::BLOCK_BYTES;
@@ -38,6 +39,8 @@ pub(super) struct Report {
     pub(super) lost: u64,
     damaged: u64,
     places: Vec<Place>,
+    #[serde(flatten)]
+    repairs: Option<Repairs>,
 }
 
 impl Report {
@@ -71,10 +74,22 @@ impl Report {
 }
 
 pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
+    check(options, Report::default(), out)
+}
+
+/// Repairs first.
+pub(super) fn after_repair(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
+    let report = Report {
+        repairs: Some(repair::run(&options.volumes)?),
+        ..Report::default()
+    };
+    check(options, report, out)
+}
+
+fn check(options: &Options, mut report: Report, out: &mut dyn Write) -> Result<bool, Error> {
     if options.volumes.is_empty() {
         return Err(Error::NoVolume);
     }
-    let mut report = Report::default();
     for path in &options.volumes {
         let volume = Volume::open(path)?;
         verify(&volume, options, &mut report)?;
@@ -97,10 +112,11 @@ fn verify(volume: &Volume, options: &Options, report: &mut Report) -> Result<(),
     }
     // The catalogue comes last: a running store names a topic before it is used.
     let catalogue = volume.catalogue()?;
-    let names = catalogue.names.clone();
+    let (names, deleted) = (catalogue.names.clone(), catalogue.deleted.clone());
     let is_sound = catalogue.refused.is_none();
     verify_journal(volume, catalogue, report)?;
-    let unnamed = used.iter().filter(|(topic, _)| !names.contains_key(topic));
+    let named = |topic: &TopicId| names.contains_key(topic) || deleted.contains(topic);
+    let unnamed = used.iter().filter(|(topic, _)| !named(topic));
     for (topic, journal) in unnamed.filter(|_| is_sound) {
         let (id, journal) = (id_text(*topic), journal.0);
         let what = format!(
@@ -137,11 +153,15 @@ fn verify_journal(
     let Contents {
         chain,
         extents,
+        deleted,
         refused,
         ..
     } = contents;
-    let progress = progress(chain.segments.len() as u64 * chain.identity.segment_bytes);
-    let mut audit = Audit::new(&chain, report, &progress);
+    let progress = progress(
+        "verifying",
+        chain.segments.len() as u64 * chain.identity.segment_bytes,
+    );
+    let mut audit = Audit::new(&chain, &deleted, report, &progress);
     chain.walk(0, &mut audit)?;
     let topics = audit.finish(refused.is_none().then_some(&extents));
     progress.finish_and_clear();
@@ -174,9 +194,9 @@ fn note_refusal(volume: &Volume, refused: &RecoverError, report: &mut Report) ->
 }
 
 /// Shown on standard error when that is a terminal, and hidden else.
-fn progress(bytes: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("verifying {bar:30} {bytes}/{total_bytes}");
-    let bar = ProgressBar::new(bytes);
+pub(super) fn progress(deed: &'static str, bytes: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {bar:30} {bytes}/{total_bytes}");
+    let bar = ProgressBar::new(bytes).with_prefix(deed);
     match style {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,

@@ -12,7 +12,7 @@ use super::Error;
 use super::chain::{Chain, Segment, Visitor};
 use super::plain::{PlainDisk, View, block_on};
 use crate::unit::{JournalId, Life, Sequence, TopicId};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// A running store may move on while it is looked at; it is looked at again this often.
-const ATTEMPTS: usize = 16;
+const ATTEMPTS: usize = 64;
+/// What the same words refuse this often in a row is no sight of a writer at work.
+const REFUSALS: usize = 4;
 
 pub(super) struct Volume {
     pub(super) path: PathBuf,
@@ -42,6 +44,8 @@ pub(super) struct Contents {
     pub(super) chain: Chain,
     pub(super) extents: HashMap<TopicId, Extent>,
     pub(super) names: HashMap<TopicId, String>,
+    /// Topics that were deleted.
+    pub(super) deleted: BTreeSet<TopicId>,
     /// Why the engine would not start on it.
     pub(super) refused: Option<RecoverError>,
 }
@@ -114,9 +118,22 @@ impl Volume {
         let identity = Identity {
             store: self.superblock.store,
             journal: CATALOGUE_JOURNAL,
-            segment_bytes: CATALOGUE_SEGMENT_BYTES,
+            segment_bytes: self.catalogue_segment_bytes(),
         };
         self.contents(CATALOGUE, identity)
+    }
+
+    /// The size of the catalogue's segments: as the first one says whose file has it, else as the program makes them.
+    fn catalogue_segment_bytes(&self) -> u64 {
+        let names = block_on(self.disk.list(CATALOGUE)).unwrap_or_default();
+        let mut names = names.iter().filter(|name| segment_number(name).is_some());
+        let said = names.find_map(|name| {
+            let file = block_on(self.disk.open(&format!("{CATALOGUE}/{name}"))).ok()?;
+            let block = block_on(self.disk.read(&file, 0, HEADER_BYTES)).ok()?;
+            let said = SegmentHeader::decode(&block).ok()?.segment_bytes;
+            (block_on(self.disk.size(&file)).ok()? == said).then_some(said)
+        });
+        said.unwrap_or(CATALOGUE_SEGMENT_BYTES)
     }
 
     pub(super) fn refused(&self, source: RecoverError) -> Error {
@@ -127,13 +144,19 @@ impl Volume {
     }
 
     fn contents(&self, folder: &str, identity: Identity) -> Result<Contents, Error> {
-        let mut latest = None;
+        let (mut latest, mut refusal, mut times) = (None, String::new(), 0);
         for _ in 0..ATTEMPTS {
             latest = self.contents_once(folder, identity)?;
-            let is_good = |contents: &Contents| contents.refused.is_none();
-            if !self.running || latest.as_ref().is_some_and(is_good) {
+            let Some(seen) = &latest else { continue };
+            let Some(refused) = seen.refused.as_ref().filter(|_| self.running) else {
+                break;
+            };
+            let said = refused.to_string();
+            times = if said == refusal { times + 1 } else { 1 };
+            if times == REFUSALS {
                 break;
             }
+            refusal = said;
         }
         latest.ok_or_else(|| Error::Busy {
             path: self.path.join(folder),
@@ -199,6 +222,7 @@ impl Volume {
             },
             extents: HashMap::new(),
             names: HashMap::new(),
+            deleted: BTreeSet::new(),
             refused: None,
         };
         match recovered {
@@ -208,6 +232,7 @@ impl Volume {
                 contents.chain.losses = recovered.losses;
                 contents.extents = recovered.extents;
                 contents.names = recovered.names;
+                contents.deleted = recovered.deleted.into_keys().collect();
             }
             Err(error) => contents.refused = Some(error),
         }
@@ -235,12 +260,13 @@ impl Volume {
                 && header.journal == identity.journal
                 && let Some(opening) = header.opening
             {
-                let (file, life) = (Rc::new(file), header.life);
                 segments.push(Segment {
                     name,
-                    file,
-                    life,
+                    file: Rc::new(file),
+                    life: header.life,
                     opening,
+                    kind: header.kind,
+                    bytes: header.segment_bytes,
                 });
             }
         }
@@ -284,8 +310,7 @@ impl Contents {
         let Some(segment) = chain.segments.iter().find(|segment| segment.name == *file) else {
             return Ok(None);
         };
-        let size = chain.identity.segment_bytes;
-        let mut window = Window::new(&chain.disk, &segment.file, size);
+        let mut window = Window::new(&chain.disk, &segment.file, segment.bytes);
         let bytes = block_on(window.frame(*position));
         let bytes = bytes.map_err(|error| chain.read_error(file, error))?;
         let Ok(frame) = Frame::check(bytes) else {

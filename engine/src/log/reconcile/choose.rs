@@ -25,12 +25,14 @@ fn needed(membership: &Membership) -> usize {
     copies.min(membership.volumes_min as usize).max(1)
 }
 
-/// The place of the copy that reaches furthest of those that `wanted` accepts, the first of equals.
+/// The place of the copy that reaches furthest of those that `wanted` accepts. Of equals it is the one in which
+/// more was rewritten, else the first.
 fn furthest<D: Disk>(copies: &[Copy<D>], wanted: impl Fn(&Copy<D>) -> bool) -> Option<usize> {
     let mut best = None;
     for (index, copy) in copies.iter().enumerate().filter(|(_, copy)| wanted(copy)) {
-        let reach = copy.reach();
-        if reach.is_some() && best.is_none_or(|(_, best)| best < reach) {
+        let Some(reach) = copy.reach() else { continue };
+        let reach = (reach, copy.rewritten());
+        if best.is_none_or(|(_, best)| best < reach) {
             best = Some((index, reach));
         }
     }

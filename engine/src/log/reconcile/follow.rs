@@ -42,6 +42,9 @@ struct Original<F> {
     name: String,
     file: Rc<F>,
     life: Life,
+    kind: Kind,
+    /// Of the file.
+    bytes: u64,
     opening: Opening,
     /// After its last frame, when recovery walked it.
     walked_end: Option<u64>,
@@ -53,6 +56,8 @@ struct Original<F> {
 struct Target<F> {
     file: F,
     header: Option<SegmentHeader>,
+    /// Of the file.
+    bytes: u64,
 }
 
 /// Brings the volume of `copy` up to date; says what was done. Numbers that only this volume has seen are noted
@@ -113,6 +118,8 @@ fn originals<F>(found: &Recovered<F>) -> Vec<Original<F>> {
         name: segment.name.clone(),
         file: segment.file.clone(),
         life: segment.life,
+        kind: segment.kind,
+        bytes: segment.bytes,
         opening,
         walked_end,
         next: None,
@@ -136,6 +143,8 @@ fn originals<F>(found: &Recovered<F>) -> Vec<Original<F>> {
 impl<F> Original<F> {
     fn header(&self, place: Place<'_>) -> SegmentHeader {
         SegmentHeader {
+            kind: self.kind,
+            segment_bytes: self.bytes,
             opening: Some(self.opening),
             ..unused(self.life, place)
         }
@@ -179,14 +188,22 @@ async fn read_targets<D: Disk>(
         }
         let path = format!("{}/{name}", place.folder);
         let file = disk.open(&path).await?;
-        if disk.size(&file).await? != place.identity.segment_bytes {
+        let bytes = disk.size(&file).await?;
+        let block = disk.read(&file, 0, HEADER_BYTES).await?;
+        let header = SegmentHeader::decode(block.as_ref()).ok();
+        let rewritten = header.filter(|header| header.kind == Kind::Sorted);
+        let wanted = rewritten.map_or(place.identity.segment_bytes, |header| header.segment_bytes);
+        if bytes != wanted {
             disk.remove(&path).await?;
             disk.flush_folder(place.folder).await?;
             continue;
         }
-        let block = read_whole(disk, &file, 0, HEADER_BYTES).await?;
-        let header = SegmentHeader::decode(block.as_ref()).ok();
-        targets.insert(path, Target { file, header });
+        let target = Target {
+            file,
+            header,
+            bytes,
+        };
+        targets.insert(path, target);
     }
     Ok(targets)
 }
@@ -216,8 +233,7 @@ async fn differs_from<D: Disk>(
     for original in originals {
         agree |= original.opening.first == next && original.opening.chain_in == theirs.chain;
         if (&original.name, original.life) == (&tail.segment.name, tail.segment.life) {
-            let size = follower.place.identity.segment_bytes;
-            let mut window = Window::new(&follower.best.disk, &original.file, size);
+            let mut window = Window::new(&follower.best.disk, &original.file, original.bytes);
             let header = FrameHeader::decode(window.frame(tail.end).await?);
             agree |= header.is_ok_and(|(header, _)| {
                 original.holds(&header, tail.end, follower.place)
@@ -262,7 +278,7 @@ impl<D: Disk> Follower<'_, D> {
             if in_use.contains(&name.as_str()) {
                 continue;
             }
-            if !spare(name) {
+            if !spare(name) || target.bytes != self.place.identity.segment_bytes {
                 disk.remove(name).await?;
                 gone.push(name.clone());
             } else if target.header.is_none_or(|header| header.opening.is_some()) {
@@ -296,6 +312,14 @@ impl<D: Disk> Follower<'_, D> {
             return self.make(original).await;
         };
         let same = target.header == Some(wanted);
+        if original.kind == Kind::Sorted || target.bytes != original.bytes {
+            // One of them was rewritten. The whole file goes beside and takes the name.
+            return if same && !original.reaches(from) {
+                Ok(self.to.disk.flush(&target.file).await?)
+            } else {
+                self.make(original).await
+            };
+        }
         let is_prepared = target.header == Some(unused(original.life, self.place));
         if same || is_prepared {
             if !same {
@@ -323,7 +347,7 @@ impl<D: Disk> Follower<'_, D> {
         original: &Original<D::File>,
         file: &D::File,
     ) -> Result<(), Behind> {
-        let size = self.place.identity.segment_bytes;
+        let size = original.bytes;
         let mut source = Window::new(&self.best.disk, &original.file, size);
         let mut target = Window::new(&self.to.disk, file, size);
         let mut position = HEADER_BYTES as u64;
@@ -354,23 +378,25 @@ impl<D: Disk> Follower<'_, D> {
         Ok(())
     }
 
-    /// Index and footer, if the original is sealed.
+    /// Index, and when that is durable the footer, which speaks for it; if the original is sealed.
     async fn copy_footer(
         &mut self,
         original: &Original<D::File>,
         file: &D::File,
     ) -> io::Result<()> {
-        let size = self.place.identity.segment_bytes;
+        let size = original.bytes;
         let footer = read_footer(&self.best.disk, &original.file, original.life, size).await?;
         let Some(footer) = footer else { return Ok(()) };
         let start = size - FOOTER_BYTES as u64 - footer.index_bytes;
         let start = start / BLOCK_BYTES * BLOCK_BYTES;
-        self.copy_range(original, file, start..size).await
+        let footer_at = size - FOOTER_BYTES as u64;
+        self.copy_range(original, file, start..footer_at).await?;
+        self.copy_range(original, file, footer_at..size).await
     }
 
     /// Everything but the header, in pieces; only what differs is written.
     async fn copy_all(&mut self, original: &Original<D::File>, file: &D::File) -> io::Result<()> {
-        let all = HEADER_BYTES as u64..self.place.identity.segment_bytes;
+        let all = HEADER_BYTES as u64..original.bytes;
         self.copy_range(original, file, all).await
     }
 
@@ -396,7 +422,7 @@ impl<D: Disk> Follower<'_, D> {
         to.flush(file).await
     }
 
-    /// A segment in use that the volume has no file of.
+    /// A segment in use that the volume has no file of, or another form.
     async fn make(&mut self, original: &Original<D::File>) -> Result<(), Behind> {
         let file = self.create(&original.name).await?;
         self.copy_all(original, &file).await?;

@@ -6,24 +6,28 @@ use super::super::format::section::Frame;
 use super::super::format::segment::HEADER_BYTES;
 use super::super::recover::RecoverError;
 use super::super::walk::Window;
-use super::{Copy, Place};
+use super::Copy;
 
 /// Takes a copy for unsound when segments before its oldest are missing: its checkpoint tells of records that
 /// the low watermarks say are there.
-pub(super) async fn check<D: Disk>(copy: &mut Copy<D>, place: Place<'_>) {
+pub(super) async fn check<D: Disk>(copy: &mut Copy<D>) {
     let Ok(found) = &copy.found else { return };
     let walked = found.walked.first().map(|walked| &walked.segment);
     let Some(oldest) = found.sealed.first().or(walked) else {
         return;
     };
-    let size = place.identity.segment_bytes;
-    let mut window = Window::new(&copy.member.disk, &oldest.file, size);
+    let mut window = Window::new(&copy.member.disk, &oldest.file, oldest.bytes);
     let Ok(bytes) = window.frame(HEADER_BYTES as u64).await else {
         return;
     };
     let checkpoint = Frame::check(bytes).and_then(|frame| frame.checkpoint());
     let (_, rows) = checkpoint.unwrap_or_default();
-    let lacks = rows.iter().any(|row| {
+    // Whether anything of a deleted topic is there does not matter.
+    let mut rows = rows.iter();
+    let lacks = rows.any(|row| {
+        if found.deleted.contains_key(&row.topic) {
+            return false;
+        }
         let extent = found.extents.get(&row.topic);
         let low = extent.map_or(row.low, |extent| extent.low);
         after_losses(&found.losses, row.topic, low) < row.next

@@ -5,7 +5,7 @@
 
 use super::super::disk::Disk;
 use super::super::format::Features;
-use super::super::format::segment::{HEADER_BYTES, Kind, SegmentHeader};
+use super::super::format::segment::{HEADER_BYTES, SegmentHeader};
 use super::super::recover::{Found, RecoverError, Salvage, Wound, salvage};
 use super::choose::{self, Choice};
 use super::heal::put;
@@ -179,11 +179,11 @@ async fn write_heads<D: Disk>(
 
 fn head<F>(segment: &Found<F>, place: Place<'_>) -> [u8; HEADER_BYTES] {
     let header = SegmentHeader {
-        kind: Kind::Journal,
+        kind: segment.kind,
         store: place.identity.store,
         journal: place.identity.journal,
         life: segment.life,
-        segment_bytes: place.identity.segment_bytes,
+        segment_bytes: segment.bytes,
         opening: segment.opening,
         features: Features::default(),
     };

@@ -8,14 +8,18 @@ use super::super::format::Features;
 use super::super::format::frame::FrameHeader;
 use super::super::format::section::Frame;
 use super::super::format::segment::{HEADER_BYTES, Kind, Opening, SegmentHeader};
+use super::super::journal::read_footer;
 use super::super::mirror::Member;
-use super::super::recover::{RecoverError, recover};
+use super::super::recover::{RecoverError, frames_are_sorted, recover};
 use super::super::walk::{Window, find_frames, read_whole};
 use super::{Copy, Permissions, Place};
 use crate::limit::{BLOCK_BYTES, REPAIRS_MAX};
 use crate::unit::{Life, Sequence};
 use std::cmp::Reverse;
 use std::io;
+
+/// Copied at once where a whole file is.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// Repairs every copy as far as the others allow, and recovers it anew.
 pub(super) async fn heal_all<D: Disk>(
@@ -55,7 +59,7 @@ async fn heal<D: Disk>(
         .collect();
     donors.sort_by_key(|copy| Reverse(copy.reach()));
     for donor in donors {
-        let healed = heal_from(&damaged.member, error, &donor.member, place).await;
+        let healed = heal_from(&damaged.member, error, donor, place).await;
         if let Ok(Some(what)) = healed {
             let (name, from) = (&damaged.member.name, &donor.member.name);
             return Some(format!("{name}: {what} was repaired from {from}"));
@@ -74,10 +78,18 @@ async fn heal<D: Disk>(
 async fn heal_from<D: Disk>(
     damaged: &Member<D>,
     error: &RecoverError,
-    donor: &Member<D>,
+    donor: &Copy<D>,
     place: Place<'_>,
 ) -> io::Result<Option<String>> {
+    let is_sound = donor.found.is_ok();
+    let donor = &donor.member;
     match error {
+        RecoverError::Damaged { file, .. }
+            if is_sound && is_rewritten(damaged, donor, file, place).await? =>
+        {
+            let copied = copy_file(damaged, donor, file, place).await?;
+            Ok(copied.then(|| format!("the whole of {file}")))
+        }
         RecoverError::Damaged {
             file,
             position,
@@ -103,6 +115,87 @@ async fn heal_from<D: Disk>(
         }
         _ => Ok(None),
     }
+}
+
+async fn header_of<D: Disk>(disk: &D, file: &D::File) -> io::Result<Option<SegmentHeader>> {
+    let block = disk.read(file, 0, HEADER_BYTES).await?;
+    Ok(SegmentHeader::decode(block.as_ref()).ok())
+}
+
+/// Whether the same stretch of the journal lies in this file on both, and at least one has it rewritten: then
+/// single frames do not match.
+async fn is_rewritten<D: Disk>(
+    damaged: &Member<D>,
+    donor: &Member<D>,
+    name: &str,
+    place: Place<'_>,
+) -> io::Result<bool> {
+    let (from, to) = (donor.disk.open(name).await?, damaged.disk.open(name).await?);
+    let good = header_of(&donor.disk, &from).await?;
+    let (Some(good), Some(bad)) = (good, header_of(&damaged.disk, &to).await?) else {
+        return Ok(false);
+    };
+    let identity = place.identity;
+    let whose = (good.store, good.journal) == (identity.store, identity.journal);
+    let same_range = good.opening.is_some() && good.opening == bad.opening;
+    Ok(whose && same_range && (good.kind, bad.kind) != (Kind::Journal, Kind::Journal))
+}
+
+/// Whether every frame of a rewritten segment can be read, up to its footer. Of another only its recovery knows.
+async fn is_whole<D: Disk>(disk: &D, file: &D::File) -> io::Result<bool> {
+    let size = disk.size(file).await?;
+    let header = header_of(disk, file).await?;
+    let Some(header) = header.filter(|header| header.kind == Kind::Sorted) else {
+        return Ok(true);
+    };
+    let Some(footer) = read_footer(disk, file, header.life, size).await? else {
+        return Ok(false);
+    };
+    let mut window = Window::new(disk, file, size);
+    let mut position = HEADER_BYTES as u64;
+    while position < footer.end {
+        match Frame::check(window.frame(position).await?) {
+            Ok(frame) if frame.header.life == header.life => {
+                position += frame.header.padded_bytes() as u64;
+            }
+            _ => return Ok(false),
+        }
+    }
+    Ok(position == footer.end)
+}
+
+/// Puts a copy of the whole file into the place of the damaged one, if it is whole itself.
+async fn copy_file<D: Disk>(
+    damaged: &Member<D>,
+    donor: &Member<D>,
+    name: &str,
+    place: Place<'_>,
+) -> io::Result<bool> {
+    let (from, disk) = (donor.disk.open(name).await?, &damaged.disk);
+    if !is_whole(&donor.disk, &from).await? {
+        return Ok(false);
+    }
+    let unfinished = format!("{name}.new");
+    match disk.remove(&unfinished).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        removed => removed?,
+    }
+    let to = disk.create(&unfinished).await?;
+    let size = donor.disk.size(&from).await?;
+    let mut position = 0;
+    while position < size {
+        let bytes = PIECE_BYTES.min(size - position) as usize;
+        let piece = read_whole(&donor.disk, &from, position, bytes).await?;
+        let mut buffer = disk.buffer(bytes);
+        buffer.as_mut()[..bytes].copy_from_slice(&piece.as_ref()[..bytes]);
+        disk.write(&to, position, disk.freeze(buffer, bytes))
+            .await?;
+        position += bytes as u64;
+    }
+    disk.flush(&to).await?;
+    disk.rename(&unfinished, name).await?;
+    disk.flush_folder(place.folder).await?;
+    Ok(true)
 }
 
 /// The frame that is damaged, or missing.
@@ -131,10 +224,13 @@ pub(super) async fn copy_frames<D: Disk>(
 ) -> io::Result<u64> {
     let from = donor.disk.open(wanted.file).await?;
     let to = damaged.disk.open(wanted.file).await?;
-    let size = place.identity.segment_bytes;
+    let sizes = (donor.disk.size(&from).await?, damaged.disk.size(&to).await?);
+    if sizes.0 != sizes.1 {
+        return Ok(0);
+    }
     let (mut source, mut target) = (
-        Window::new(&donor.disk, &from, size),
-        Window::new(&damaged.disk, &to, size),
+        Window::new(&donor.disk, &from, sizes.0),
+        Window::new(&damaged.disk, &to, sizes.1),
     );
     let (mut position, mut chain) = (wanted.position, wanted.chain);
     let mut sequence = Sequence::new(wanted.sequence);
@@ -192,7 +288,9 @@ async fn copy_header<D: Disk>(
         return Ok(false);
     }
     let to = damaged.disk.open(name).await?;
-    if newest_life(&damaged.disk, &to, place).await? != Some(header.life) {
+    if damaged.disk.size(&to).await? != header.segment_bytes
+        || newest_life(&damaged.disk, &to, place).await? != Some(header.life)
+    {
         return Ok(false);
     }
     let block = block.as_ref()[..HEADER_BYTES].to_vec();
@@ -206,7 +304,7 @@ async fn newest_life<D: Disk>(
     file: &D::File,
     place: Place<'_>,
 ) -> io::Result<Option<Life>> {
-    let size = place.identity.segment_bytes;
+    let size = disk.size(file).await?;
     let (mut newest, mut from) = (None, HEADER_BYTES as u64);
     let ours = |header: &FrameHeader| belongs(place, header, header.life, header.position);
     while let Some(header) = find_frames(disk, file, from, size, ours).await? {
@@ -223,6 +321,12 @@ pub(super) async fn head_from_frames<D: Disk>(
     place: Place<'_>,
 ) -> io::Result<bool> {
     let file = disk.open(name).await?;
+    // A rewritten segment's frames do not say where it begins.
+    if disk.size(&file).await? != place.identity.segment_bytes
+        || frames_are_sorted(disk, &file, place.identity.segment_bytes).await?
+    {
+        return Ok(false);
+    }
     let newest = newest_life(disk, &file, place).await?;
     let mut window = Window::new(disk, &file, place.identity.segment_bytes);
     let at = HEADER_BYTES as u64;

@@ -19,12 +19,15 @@ pub(super) fn absorb<F>(
     let payload_at = frame.payload_at();
     let mut at = walked.end + payload_at as u64;
     for (row, bytes) in frame.batches()? {
-        let extent = found.extents.entry(row.topic).or_default();
-        if extent.next != row.base_offset {
-            return Err(Defect::Malformed("order of offsets"));
+        // What was staged when a topic was deleted comes behind its tombstone, and counts for nothing.
+        if !found.deleted.contains_key(&row.topic) {
+            let extent = found.extents.entry(row.topic).or_default();
+            if extent.next != row.base_offset {
+                return Err(Defect::Malformed("order of offsets"));
+            }
+            extent.next = row.next();
+            extent.newest_ms = row.newest_ms;
         }
-        extent.next = row.next();
-        extent.newest_ms = row.newest_ms;
         at += bytes.len() as u64;
         if !keep(&row, bytes) {
             continue;
@@ -39,26 +42,10 @@ pub(super) fn absorb<F>(
         walked.places.push((row.topic, place));
         walked.records += u64::from(row.records);
     }
-    for (topic, name) in frame.topics()? {
+    for (topic, _) in frame.topics()? {
         walked.defined.push(topic);
-        found.names.insert(topic, name.to_owned());
     }
-    let (_, rows) = frame.checkpoint()?;
-    for row in rows {
-        let extent = Extent {
-            low: row.low,
-            next: row.next,
-            newest_ms: row.newest_ms,
-        };
-        found.extents.insert(row.topic, extent);
-    }
-    if let Some(contents) = frame.section(SectionKind::MEMBERSHIP) {
-        found.membership = Some(section::read_membership(contents)?);
-    }
-    if let Some(contents) = frame.section(SectionKind::LOSS) {
-        found.losses = loss::read_losses(contents)?;
-    }
-    found.epoch = frame.header.epoch;
+    absorb_state(found, frame)?;
     found.last = Some(frame.header.sequence);
     found.chain = frame.chain_value;
     let (sequence, durable) = (frame.header.sequence, frame.header.durable_upto);
@@ -69,5 +56,39 @@ pub(super) fn absorb<F>(
     walked.end += frame.header.padded_bytes() as u64;
     walked.last = found.last;
     walked.chain_out = found.chain;
+    Ok(())
+}
+
+/// Takes what a frame says beside its batches.
+pub(super) fn absorb_state<F>(found: &mut Recovered<F>, frame: &Frame<'_>) -> Result<(), Defect> {
+    for (topic, name) in frame.topics()? {
+        if !found.deleted.contains_key(&topic) {
+            found.names.insert(topic, name.to_owned());
+        }
+    }
+    let (_, rows) = frame.checkpoint()?;
+    let rows = rows.into_iter();
+    for row in rows.filter(|row| !found.deleted.contains_key(&row.topic)) {
+        // Watermarks wait in line to be committed: a later one may have come first, with a new segment.
+        let before = found.extents.get(&row.topic).map(|extent| extent.low);
+        let extent = Extent {
+            low: row.low.max(before.unwrap_or_default()),
+            next: row.next,
+            newest_ms: row.newest_ms,
+        };
+        found.extents.insert(row.topic, extent);
+    }
+    for row in frame.tombstones()? {
+        found.extents.remove(&row.topic);
+        found.names.remove(&row.topic);
+        found.deleted.insert(row.topic, row.clean_from);
+    }
+    if let Some(contents) = frame.section(SectionKind::MEMBERSHIP) {
+        found.membership = Some(section::read_membership(contents)?);
+    }
+    if let Some(contents) = frame.section(SectionKind::LOSS) {
+        found.losses = loss::read_losses(contents)?;
+    }
+    found.epoch = frame.header.epoch;
     Ok(())
 }

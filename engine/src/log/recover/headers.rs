@@ -3,14 +3,51 @@
 use super::super::disk::Disk;
 use super::super::format::frame::FrameHeader;
 use super::super::format::section::{BatchRow, Frame};
-use super::super::format::segment::{HEADER_BYTES, SegmentHeader};
+use super::super::format::segment::{HEADER_BYTES, Kind, SegmentHeader};
 use super::super::format::{Defect, StoreId};
 use super::super::walk::{Window, find_frames, read_whole};
 use super::{Found, Identity, RecoverError, Recovered, Recovery, during, segment_number};
-use crate::limit::BLOCK_BYTES;
+use crate::limit::{BLOCK_BYTES, FILES_AT_ONCE};
 use crate::unit::{Epoch, JournalId, Life, Offset};
-use std::collections::HashMap;
+use futures_util::{StreamExt as _, stream};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+
+/// A file, and what is wrong with its header.
+pub(super) type Headless<F> = (Found<F>, Defect);
+
+/// Opens one file and reads its header.
+async fn look<D: Disk>(
+    disk: &D,
+    identity: Identity,
+    path: String,
+) -> Result<(Found<D::File>, Result<SegmentHeader, Defect>), RecoverError> {
+    let file = during(disk.open(&path).await, || format!("open {path}"))?;
+    let size = during(disk.size(&file).await, || format!("measure {path}"))?;
+    if size < HEADER_BYTES as u64 {
+        return Err(wrong_size(path, size, identity.segment_bytes));
+    }
+    let block = during(read_whole(disk, &file, 0, HEADER_BYTES).await, || {
+        format!("read {path}")
+    })?;
+    let found = Found {
+        name: path,
+        file: Rc::new(file),
+        life: Life(0),
+        opening: None,
+        kind: Kind::Journal,
+        bytes: size,
+    };
+    Ok((found, SegmentHeader::decode(block.as_ref())))
+}
+
+fn wrong_size(file: String, found: u64, wanted: u64) -> RecoverError {
+    RecoverError::Size {
+        file,
+        found,
+        wanted,
+    }
+}
 
 impl<'a, D: Disk> Recovery<'a, D> {
     /// Puts every segment where it belongs; hands back those whose header is bad.
@@ -18,7 +55,7 @@ impl<'a, D: Disk> Recovery<'a, D> {
         disk: &'a D,
         folder: &str,
         identity: Identity,
-    ) -> Result<(Self, Vec<(Found<D::File>, Defect)>), RecoverError> {
+    ) -> Result<(Self, Vec<Headless<D::File>>), RecoverError> {
         let found = Recovered {
             epoch: Epoch(0),
             last: None,
@@ -28,6 +65,7 @@ impl<'a, D: Disk> Recovery<'a, D> {
             spare: Vec::new(),
             extents: HashMap::new(),
             names: HashMap::new(),
+            deleted: BTreeMap::new(),
             membership: None,
             losses: Vec::new(),
             floor: Offset(0),
@@ -39,66 +77,54 @@ impl<'a, D: Disk> Recovery<'a, D> {
             disk,
             identity,
             in_use: Vec::new(),
+            at: None,
             found,
         };
         let mut broken = Vec::new();
         let names = during(disk.list(folder).await, || format!("list {folder}"))?;
-        for name in names {
-            if let Some(number) = segment_number(&name) {
-                recovery.found.file_max = recovery.found.file_max.max(Some(number));
-                let path = format!("{folder}/{name}");
-                if let Some(defective) = recovery.read_header(path).await? {
-                    broken.push(defective);
-                }
-            }
+        let numbered = |name: String| segment_number(&name).map(|number| (number, name));
+        let files: Vec<_> = names.into_iter().filter_map(numbered).collect();
+        recovery.found.file_max = files.iter().map(|(number, _)| *number).max();
+        let looks = files
+            .iter()
+            .map(|(_, name)| look(disk, identity, format!("{folder}/{name}")));
+        // In their order, so that of several errors the same one is told each time.
+        let mut looks = stream::iter(looks).buffered(FILES_AT_ONCE);
+        while let Some(looked) = looks.next().await {
+            let (segment, header) = looked?;
+            broken.extend(recovery.put(segment, header)?);
         }
+        drop(looks);
         recovery
             .in_use
             .sort_by_key(|segment| segment.opening.map(|opening| opening.first));
         Ok((recovery, broken))
     }
 
-    /// Reads one file's header and puts it where it belongs; hands it back when the header is bad.
-    async fn read_header(
+    /// Puts a file where its header says that it belongs; hands it back when the header is bad.
+    fn put(
         &mut self,
-        path: String,
-    ) -> Result<Option<(Found<D::File>, Defect)>, RecoverError> {
-        let file = during(self.disk.open(&path).await, || format!("open {path}"))?;
-        let size = during(self.disk.size(&file).await, || format!("measure {path}"))?;
-        let wanted = self.identity.segment_bytes;
-        if size != wanted {
-            return Err(RecoverError::Size {
-                file: path,
-                found: size,
-                wanted,
-            });
-        }
-        let block = during(read_whole(self.disk, &file, 0, HEADER_BYTES).await, || {
-            format!("read {path}")
-        })?;
-        let mut found = Found {
-            name: path,
-            file: Rc::new(file),
-            life: Life(0),
-            opening: None,
-        };
-        let header = match SegmentHeader::decode(block.as_ref()) {
+        mut found: Found<D::File>,
+        header: Result<SegmentHeader, Defect>,
+    ) -> Result<Option<Headless<D::File>>, RecoverError> {
+        let unknown = |file, defect| Err(RecoverError::Unknown { file, defect });
+        let header = match header {
             Ok(header) if (header.store, header.journal) == self.whose() => header,
-            Ok(_) => {
-                let defect = Defect::Misplaced("segment");
-                return Err(RecoverError::Unknown {
-                    file: found.name,
-                    defect,
-                });
-            }
+            Ok(_) => return unknown(found.name, Defect::Misplaced("segment")),
             Err(defect @ (Defect::Version(_) | Defect::UnknownFeature { .. })) => {
-                return Err(RecoverError::Unknown {
-                    file: found.name,
-                    defect,
-                });
+                return unknown(found.name, defect);
             }
             Err(defect) => return Ok(Some((found, defect))),
         };
+        // A rewritten segment is as long as its header says; the others are as long as the store's.
+        let wanted = match header.kind {
+            Kind::Journal => self.identity.segment_bytes,
+            Kind::Sorted => header.segment_bytes,
+        };
+        if found.bytes != wanted {
+            return Err(wrong_size(found.name, found.bytes, wanted));
+        }
+        found.kind = header.kind;
         found.life = header.life;
         found.opening = header.opening;
         self.found.life_max = self.found.life_max.max(header.life);
@@ -122,7 +148,7 @@ impl<'a, D: Disk> Recovery<'a, D> {
         segment: Found<D::File>,
         defect: Defect,
     ) -> Result<(), RecoverError> {
-        let size = self.identity.segment_bytes;
+        let size = segment.bytes;
         let whose = self.whose();
         let ours = |header: &FrameHeader| (header.store, header.journal) == whose;
         let mut window = Window::new(self.disk, &segment.file, size);
@@ -158,7 +184,8 @@ impl<'a, D: Disk> Recovery<'a, D> {
         // Older than all: retired, if the low watermarks say so.
         let retired = |row: &BatchRow| {
             let extent = self.found.extents.get(&row.topic);
-            extent.is_some_and(|extent| row.base_offset < extent.low)
+            let is_deleted = self.found.deleted.contains_key(&row.topic);
+            is_deleted || extent.is_some_and(|extent| row.base_offset < extent.low)
         };
         Frame::check(bytes)
             .and_then(|frame| frame.batches())

@@ -11,12 +11,13 @@ use super::super::format::Defect;
 use super::super::format::frame::FrameHeader;
 use super::super::format::loss::{self, Loss, LostRange};
 use super::super::format::section::{BatchRow, Frame};
-use super::super::format::segment::{HEADER_BYTES, Opening};
+use super::super::format::segment::{HEADER_BYTES, Kind, Opening};
 use super::super::walk::{Window, find_frames};
-use super::{Found, Identity, RecoverError, Recovered, Recovery, Walked, absorb, during};
+use super::{At, Found, Identity, RecoverError, Recovered, Recovery, Walked, absorb, during};
 use crate::limit::BLOCK_BYTES;
 use crate::unit::{Offset, Sequence, TopicId};
 use std::collections::HashMap;
+use std::io;
 
 /// A record takes at least this many bytes.
 const RECORD_BYTES_MIN: u64 = 7;
@@ -102,6 +103,11 @@ impl<D: Disk> Salvager<'_, D> {
             from = header.position + BLOCK_BYTES;
             newest = Some(header);
         }
+        if is_sorted(self.recovery.disk, &segment).await? {
+            // Where it begins, only its header has said.
+            self.recovery.found.spare.push(segment);
+            return Ok(());
+        }
         let oldest = self.recovery.in_use.first();
         let oldest = oldest.and_then(|oldest| oldest.opening);
         let first =
@@ -130,7 +136,7 @@ impl<D: Disk> Salvager<'_, D> {
         from: u64,
         wanted: impl Fn(&FrameHeader) -> bool,
     ) -> Result<Option<FrameHeader>, RecoverError> {
-        let (disk, size) = (self.recovery.disk, self.recovery.identity.segment_bytes);
+        let (disk, size) = (self.recovery.disk, segment.bytes);
         let found = find_frames(disk, &segment.file, from, size, wanted).await;
         during(found, || format!("read {}", segment.name))
     }
@@ -148,7 +154,10 @@ impl<D: Disk> Salvager<'_, D> {
         let mut expected = opening.first;
         loop {
             let segment = rest.remove(0);
-            self.walk_segment(segment, &mut expected, &rest).await?;
+            match segment.kind {
+                Kind::Journal => self.walk_segment(segment, &mut expected, &rest).await?,
+                Kind::Sorted => self.pass_sorted(segment, &mut expected).await?,
+            }
             if !self.go_on(&mut expected, &mut rest).await? {
                 break;
             }
@@ -162,8 +171,7 @@ impl<D: Disk> Salvager<'_, D> {
     async fn known_start(&self, start: usize) -> Result<usize, RecoverError> {
         for index in (0..=start).rev() {
             let segment = &self.recovery.in_use[index];
-            let size = self.recovery.identity.segment_bytes;
-            let mut window = Window::new(self.recovery.disk, &segment.file, size);
+            let mut window = Window::new(self.recovery.disk, &segment.file, segment.bytes);
             let bytes = window.frame(HEADER_BYTES as u64).await;
             let bytes = during(bytes, || format!("read {}", segment.name))?;
             let own = |frame: &Frame<'_>| frame.header.life == segment.life;
@@ -193,16 +201,14 @@ impl<D: Disk> Salvager<'_, D> {
         }) {
             return Ok(true);
         }
-        let Some(walked) = self.recovery.found.walked.last() else {
+        let Some(at) = &self.recovery.at else {
             return Ok(false);
         };
-        let (file, from) = (walked.segment.name.clone(), walked.end);
-        let place = (&walked.segment, walked.end);
-        let Some(proof) = self.recovery.find_proof(*expected, place, rest).await? else {
+        let (file, from, size) = (at.name.clone(), at.position, at.bytes);
+        let Some(proof) = self.recovery.find_proof(*expected, at, rest).await? else {
             return Ok(false);
         };
         let upto = next.map_or(proof.sequence.next(), |next| next.first);
-        let size = self.recovery.identity.segment_bytes;
         self.wound((file, from, size), (*expected, upto), size - from);
         let chain = next.map_or(self.recovery.found.chain, |next| next.chain_in);
         self.recovery.found.chain = chain;
@@ -227,8 +233,7 @@ impl<D: Disk> Salvager<'_, D> {
         let opening = segment.opening.expect("a segment in use has an opening");
         let mut walked = Walked::enter(segment, opening);
         let file = walked.segment.file.clone();
-        let size = self.recovery.identity.segment_bytes;
-        let mut window = Window::new(self.recovery.disk, &file, size);
+        let mut window = Window::new(self.recovery.disk, &file, walked.segment.bytes);
         let mut firsts = rest.iter().filter_map(|next| Some(next.opening?.first));
         let before = firsts.find(|first| *expected < *first);
         self.recovery.found.closed = false;
@@ -237,11 +242,11 @@ impl<D: Disk> Salvager<'_, D> {
             let bytes = during(window.frame(position).await, || format!("read {name}"))?;
             let is_next = Frame::check(bytes)
                 .is_ok_and(|frame| self.follows(&frame.header, &walked, *expected));
-            let place = (&walked.segment, position);
+            let at = At::new(&walked.segment, position);
             let proven = is_next
                 || self
                     .recovery
-                    .find_proof(*expected, place, rest)
+                    .find_proof(*expected, &at, rest)
                     .await?
                     .is_some();
             if !proven {
@@ -283,8 +288,20 @@ impl<D: Disk> Salvager<'_, D> {
                 }
             }
         }
+        self.recovery.at = Some(At::new(&walked.segment, walked.end));
         self.recovery.found.walked.push(walked);
         Ok(())
+    }
+
+    /// A rewritten segment is taken as it is, or given up whole: what topics had in it follows from what they
+    /// say later.
+    async fn pass_sorted(
+        &mut self,
+        segment: Found<D::File>,
+        expected: &mut Sequence,
+    ) -> Result<(), RecoverError> {
+        self.recovery.found.closed = false;
+        self.recovery.pass_sorted(segment, expected).await.map(drop)
     }
 
     fn follows(&self, header: &FrameHeader, walked: &Walked<D::File>, expected: Sequence) -> bool {
@@ -350,6 +367,9 @@ impl<D: Disk> Salvager<'_, D> {
         }
         let mut ranges = Vec::new();
         for (row, _) in frame.batches().unwrap_or_default() {
+            if self.recovery.found.deleted.contains_key(&row.topic) {
+                continue;
+            }
             let extent = self.recovery.found.extents.entry(row.topic).or_default();
             let (topic, first, next) = (row.topic, extent.next, row.base_offset);
             if self.seen.insert(topic, self.doubt) != Some(self.doubt) && first < next {
@@ -359,6 +379,9 @@ impl<D: Disk> Salvager<'_, D> {
         }
         let (whole, rows) = frame.checkpoint().unwrap_or_default();
         for row in rows {
+            if self.recovery.found.deleted.contains_key(&row.topic) {
+                continue;
+            }
             let extent = self.recovery.found.extents.get(&row.topic);
             let first = extent.map_or(Offset(0), |extent| extent.next).max(row.low);
             let batches = frame.batches().unwrap_or_default();
@@ -440,4 +463,26 @@ impl<D: Disk> Salvager<'_, D> {
             headless: self.headless,
         }
     }
+}
+
+/// Whether the frames of a file without a header are those of a rewritten segment: all carry its last sequence.
+async fn is_sorted<D: Disk>(disk: &D, segment: &Found<D::File>) -> Result<bool, RecoverError> {
+    let sorted = frames_are_sorted(disk, &segment.file, segment.bytes).await;
+    during(sorted, || format!("read {}", segment.name))
+}
+
+/// As the two frames say that every rewritten segment begins with.
+pub(in super::super) async fn frames_are_sorted<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    bytes: u64,
+) -> io::Result<bool> {
+    let mut window = Window::new(disk, file, bytes);
+    let at = HEADER_BYTES as u64;
+    let Ok((first, _)) = FrameHeader::decode(window.frame(at).await?) else {
+        return Ok(false);
+    };
+    let next = window.frame(at + first.padded_bytes() as u64).await?;
+    let same = |next: &FrameHeader| (next.life, next.sequence) == (first.life, first.sequence);
+    Ok(FrameHeader::decode(next).is_ok_and(|(next, _)| same(&next)))
 }

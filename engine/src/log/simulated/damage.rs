@@ -2,7 +2,7 @@
 //!
 //! Always:  a block is here from the fault until it is written again durably, or until the damage is undone.
 
-use super::fault::{Fault, Trick};
+use super::fault::{Aim, Fault, Trick};
 use super::platter::{Platter, overlay};
 use crate::limit::BLOCK_BYTES;
 use std::collections::BTreeMap;
@@ -30,24 +30,21 @@ impl Damage {
 }
 
 impl Platter {
-    pub(super) fn plan_trick(&mut self, trick: Trick, others: u64) {
-        self.trick = Some((trick, others));
+    pub(super) fn plan_trick(&mut self, trick: Trick, aim: Aim, others: u64) {
+        self.trick = Some((trick, aim, others));
     }
 
     /// Whether the write that ends at `end` of a file is the one to go wrong. Only segments that have their
     /// size and name are met: before that there is nothing to lose.
     pub(super) fn trick_for(&mut self, node: usize, end: usize) -> Option<Trick> {
-        self.trick?;
+        let (trick, aim, others) = self.trick?;
         let finished = self.path_of(node).is_some_and(|path| is_segment(&path));
-        if !finished || self.nodes[node].now.len() < end {
+        let length = self.nodes[node].now.len();
+        if !finished || length < end || (aim == Aim::Footer && end < length) {
             return None;
         }
-        let (trick, others) = self.trick?;
-        if 0 < others {
-            self.trick = Some((trick, others - 1));
-            return None;
-        }
-        self.trick.take().map(|(trick, _)| trick)
+        self.trick = others.checked_sub(1).map(|others| (trick, aim, others));
+        (others == 0).then_some(trick)
     }
 
     pub(super) fn play(&mut self, trick: Trick, node: usize, position: usize, bytes: &[u8]) {
@@ -79,6 +76,7 @@ impl Platter {
         let file = &mut self.nodes[victim];
         overlay(&mut file.now, first * BLOCK, bytes);
         overlay(&mut file.durable, first * BLOCK, bytes);
+        file.show_cached();
         // By chance it may have hit its own place.
         self.forget_what_is_right();
     }

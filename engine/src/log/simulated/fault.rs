@@ -74,3 +74,11 @@ pub enum Trick {
     Lose,
     Misdirect,
 }
+
+/// Which write is to go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    Any,
+    /// One that reaches the end of its segment, where the footer is.
+    Footer,
+}

@@ -1,7 +1,8 @@
 //! What a simulated disk holds: for each file its durable bytes, and the writes that a crash may lose.
 
 use super::damage::Damage;
-use super::fault::{Fault, Faults, Trick};
+use super::fault::{Aim, Fault, Faults, Trick};
+use super::names::{NameChange, folder_of};
 use super::{Behaviour, Random};
 use crate::limit::BLOCK_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,38 +65,13 @@ pub(super) struct Node {
     writes: Vec<Write>,
 }
 
-#[derive(Clone, Debug)]
-enum NameChange {
-    Create(String, usize),
-    Rename(String, String),
-    Remove(String),
-}
-
-impl NameChange {
-    fn folder(&self) -> &str {
-        let (Self::Create(path, _) | Self::Rename(path, _) | Self::Remove(path)) = self;
-        folder_of(path)
-    }
-
-    fn apply(&self, names: &mut BTreeMap<String, usize>) {
-        match self {
-            Self::Create(path, node) => {
-                names.insert(path.clone(), *node);
-            }
-            Self::Rename(from, to) => {
-                if let Some(node) = names.remove(from) {
-                    names.insert(to.clone(), node);
-                }
-            }
-            Self::Remove(path) => {
-                names.remove(path);
-            }
+impl Node {
+    /// What waits for its flush is read from the disk's cache, whatever lies below.
+    pub(super) fn show_cached(&mut self) {
+        for write in self.writes.iter().filter(|write| !write.in_flight) {
+            overlay(&mut self.now, write.position, &write.bytes);
         }
     }
-}
-
-fn folder_of(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 #[derive(Clone, Debug)]
@@ -110,11 +86,11 @@ pub(super) struct Platter {
     pub(super) names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     changes: Vec<NameChange>,
-    /// Counts of begun operations at which one fails.
-    planned: BTreeSet<(Operation, u64)>,
+    /// Counts of begun operations at which one fails, and how.
+    planned: BTreeMap<(Operation, u64), Failure>,
     writes: u64,
     /// What is to go wrong, after so many more writes.
-    pub(super) trick: Option<(Trick, u64)>,
+    pub(super) trick: Option<(Trick, Aim, u64)>,
     pub(super) damage: Damage,
 }
 
@@ -131,7 +107,7 @@ impl Platter {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             changes: Vec::new(),
-            planned: BTreeSet::new(),
+            planned: BTreeMap::new(),
             writes: 0,
             trick: None,
             damage: Damage::default(),
@@ -151,7 +127,9 @@ impl Platter {
         let chance = self.behaviour.error_one_in;
         let any = chance.is_some_and(|chances| self.random.one_in(chances));
         let errors = self.behaviour.errors.draw(operation, &mut self.random);
-        let failure = if planned || any || errors {
+        let failure = if planned.is_some() {
+            planned
+        } else if any || errors {
             Some(Failure::Error)
         } else {
             let full = self.behaviour.full.draw(operation, &mut self.random);
@@ -166,9 +144,10 @@ impl Platter {
         (polls, failure)
     }
 
-    pub(super) fn plan_failure(&mut self, operation: Operation, others: u64) {
+    pub(super) fn plan_failure(&mut self, failure: Failure, operation: Operation, others: u64) {
         let begun = self.tally.get(&operation).map_or(0, |tally| tally.begun);
-        self.planned.insert((operation, begun + others + 1));
+        self.planned
+            .insert((operation, begun + others + 1), failure);
     }
 
     // ---- names ----
@@ -318,6 +297,15 @@ impl Platter {
         Ok(())
     }
 
+    /// A write that failed: what of it reaches the disk a crash says, but never over what is durable later.
+    pub(super) fn fail_write(&mut self, index: usize, number: u64) {
+        let mut writes = self.nodes[index].writes.iter_mut();
+        if let Some(write) = writes.find(|write| write.number == number) {
+            write.in_flight = false;
+            write.doomed = true;
+        }
+    }
+
     /// Makes the writes durable that had resolved when the flush began, or dooms them.
     pub(super) fn end_flush(&mut self, index: usize, upto: u64, fails: bool) {
         let node = &mut self.nodes[index];
@@ -371,10 +359,19 @@ impl Platter {
             }
         }
         self.names.clone_from(&self.durable_names);
+        // Now and then the oldest write to each file is lost, and all that came after it are there.
+        let upside_down = random.one_in(4);
         for index in 0..self.nodes.len() {
             let mut lost = false;
-            for write in std::mem::take(&mut self.nodes[index].writes) {
-                let fate = write.meet_crash(&mut self.nodes[index].durable, random);
+            let writes = std::mem::take(&mut self.nodes[index].writes);
+            let one_is_lost = upside_down && 1 < writes.len();
+            for (number, write) in writes.into_iter().enumerate() {
+                let durable = &mut self.nodes[index].durable;
+                let fate = match (one_is_lost, number) {
+                    (true, 0) => Fault::LostInCrash,
+                    (true, _) => write.arrive(durable),
+                    _ => write.meet_crash(durable, random),
+                };
                 self.note(fate);
                 if fate == Fault::KeptInCrash {
                     let end = write.position + write.bytes.len();
@@ -446,6 +443,11 @@ impl Write {
             let source = &later.bytes[start - later.position..end - later.position];
             self.bytes[start - self.position..end - self.position].copy_from_slice(source);
         }
+    }
+
+    fn arrive(&self, durable: &mut Vec<u8>) -> Fault {
+        overlay(durable, self.position, &self.bytes);
+        Fault::KeptInCrash
     }
 
     /// Lost, whole, or torn, in pieces of a sector or a block.

@@ -41,10 +41,19 @@ impl Messages {
         }
     }
 
+    /// The beginning of a message has come, and not its end.
+    pub(super) fn holds_part(&self) -> bool {
+        !self.cutter.received.is_empty()
+    }
+
     /// The next message, inflated; `None` at the end.
     pub(super) async fn next(&mut self, held: &mut Held<'_>) -> Result<Option<Bytes>, Status> {
         loop {
             if let Some(message) = self.cutter.next()? {
+                // What came was counted as it came.
+                if self.cutter.inflated && !held.grow(message.len()) {
+                    return Err(no_room());
+                }
                 return Ok(Some(message));
             }
             let Some(frame) = self.body.frame().await else {
@@ -58,12 +67,16 @@ impl Messages {
                 continue;
             };
             if !held.grow(data.len()) {
-                let text = "the server holds too many unfinished requests; try again";
-                return Err(Status::new(Code::Unavailable, text));
+                return Err(no_room());
             }
             self.cutter.received.extend_from_slice(&data);
         }
     }
+}
+
+fn no_room() -> Status {
+    let text = "the server holds too many unfinished requests; try again";
+    Status::new(Code::Unavailable, text)
 }
 
 /// Finds whole messages in what was received.
@@ -71,6 +84,8 @@ struct Cutter {
     received: BytesMut,
     bytes_max: usize,
     packed: Packed,
+    /// The last message came compressed.
+    inflated: bool,
 }
 
 /// How compressed messages of a request are compressed.
@@ -94,6 +109,7 @@ impl Cutter {
             received: BytesMut::new(),
             bytes_max,
             packed,
+            inflated: false,
         }
     }
 
@@ -116,11 +132,12 @@ impl Cutter {
         }
         self.received.advance(PREFIX_BYTES);
         let message = self.received.split_to(bytes).freeze();
-        self.plain(flag == 1, message).map(Some)
+        self.inflated = flag == 1;
+        self.plain(message).map(Some)
     }
 
-    fn plain(&self, is_packed: bool, message: Bytes) -> Result<Bytes, Status> {
-        if !is_packed {
+    fn plain(&self, message: Bytes) -> Result<Bytes, Status> {
+        if !self.inflated {
             return Ok(message);
         }
         let coding = match self.packed {
@@ -218,6 +235,37 @@ mod tests {
         let strange = refused(&mut cutter(Some("snappy")), &packed(b"x"));
         assert_eq!(strange, Code::Unimplemented);
         assert_eq!(refused(&mut cutter(None), &[2, 0, 0, 0, 0]), Code::Internal);
+    }
+
+    #[test]
+    fn kept_inputs_are_cut_the_same_in_any_pieces() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/grpc");
+        let cut = |bytes: &[u8], piece: usize, encoding| {
+            let (mut cutter, mut found) = (cutter(encoding), Vec::new());
+            for part in bytes.chunks(piece) {
+                cutter.received.extend_from_slice(part);
+                loop {
+                    match cutter.next() {
+                        Ok(Some(message)) => found.push(message),
+                        Ok(None) => break,
+                        Err(status) => return (found, Some(status.code)),
+                    }
+                }
+            }
+            (found, None)
+        };
+        let mut files = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            for encoding in [None, Some("gzip"), Some("deflate")] {
+                let whole = cut(&bytes, bytes.len(), encoding);
+                assert_eq!(whole, cut(&bytes, 1, encoding), "{}", path.display());
+                assert!(whole.0.iter().all(|message| message.len() <= BYTES_MAX));
+            }
+            files += 1;
+        }
+        assert!(files > 5, "the corpus was not found");
     }
 
     /// For long: `cargo bolero test -p ringtail

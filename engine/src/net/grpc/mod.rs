@@ -15,16 +15,17 @@ mod message;
 mod reflection;
 mod reply;
 mod status;
+mod stream;
 
 use super::door::{Door, Held};
 use super::http::peer_of;
 use super::lines::Line;
-use super::outbox::{Call, Outcome};
-use super::{Intake, Note, Wait};
+use super::outbox::{Call, Outcome, Peer};
+use super::{Cut, Intake, Note, Refused, Wait};
 use crate::frame::Encoding;
 use crate::limit::{
     GRPC_ALIVE_AFTER, GRPC_ALIVE_WAIT, GRPC_HEAD_BYTES_MAX, GRPC_SEND_BYTES_MAX, GRPC_STREAMS_MAX,
-    GRPC_WINDOW_BYTES, HTTP_BODY_WAIT, HTTP_HEAD_WAIT, LINGER, REFLECTION_BYTES_MAX,
+    GRPC_WINDOW_BYTES, LINGER, REFLECTION_BYTES_MAX,
 };
 use crate::rt::hyper::{Io, Tasks, Timers};
 use crate::rt::stream::Stream;
@@ -47,6 +48,8 @@ use std::task::Poll;
 
 /// The full name of Raccoon's service.
 pub(super) const EVENT_SERVICE: &str = "raystack.raccoon.v1beta1.EventService";
+/// The full name of ours.
+pub(super) const EVENT_STREAM: &str = "ringtail.v1.EventStream";
 
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTIONS: [&str; 2] = [
@@ -59,21 +62,21 @@ struct Desk<I> {
     door: Rc<Door<I>>,
     /// Calls that came so far.
     calls: Cell<u64>,
-    /// Unary calls that were not answered yet.
-    open: Cell<u32>,
+    /// Calls that are owed an answer.
+    open: Rc<Cell<u32>>,
 }
 
 /// Counts a call as open while it lives.
-struct Open<'a>(&'a Cell<u32>);
+struct Open(Rc<Cell<u32>>);
 
-impl<'a> Open<'a> {
-    fn count(open: &'a Cell<u32>) -> Self {
+impl Open {
+    fn count(open: &Rc<Cell<u32>>) -> Self {
         open.set(open.get() + 1);
-        Self(open)
+        Self(Rc::clone(open))
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -85,7 +88,7 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
     let desk = Rc::new(Desk {
         door: Rc::clone(door),
         calls: Cell::new(0),
-        open: Cell::new(0),
+        open: Rc::default(),
     });
     let shared = Rc::clone(&desk);
     let service = service_fn(move |request| {
@@ -94,7 +97,7 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
         Box::pin(async move { Ok::<_, Infallible>(desk.answer(request).await) })
     });
     let mut connection = pin!(builder().serve_connection(Io::new(stream), service));
-    let mut silence = Some(Box::pin(sleep(HTTP_HEAD_WAIT)));
+    let mut silence = Some(Box::pin(sleep(door.settings.head_wait)));
     let mut told = false;
     poll_fn(|context| {
         line.listen(context);
@@ -114,7 +117,11 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
             }
         }
         // Who breaks the protocol was told by hyper as far as that made sense.
-        connection.as_mut().poll(context).map(|_ended| ())
+        connection.as_mut().poll(context).map(|ended| {
+            if ended.is_err() {
+                door.intake.note(Note::Refused(Refused::BrokenHttp));
+            }
+        })
     })
     .await;
 }
@@ -136,6 +143,14 @@ fn builder() -> http2::Builder<Tasks> {
 
 impl<I: Intake> Desk<I> {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let reply = self.serve(request).await;
+        if status::is_failure(&reply) {
+            self.door.intake.note(Note::Refused(Refused::Call));
+        }
+        reply
+    }
+
+    async fn serve(&self, request: Request<Incoming>) -> Reply {
         if request.method() != Method::POST {
             return refused(StatusCode::METHOD_NOT_ALLOWED);
         }
@@ -161,18 +176,26 @@ impl<I: Intake> Desk<I> {
         let whole = path.strip_prefix('/').unwrap_or_default();
         let (service, method) = whole.rsplit_once('/').unwrap_or(("", whole));
         let bytes_max = match service {
-            EVENT_SERVICE => self.door.settings.message_bytes_max,
+            EVENT_SERVICE | EVENT_STREAM => self.door.settings.grpc_message_bytes_max,
             _ => REFLECTION_BYTES_MAX,
         };
         let messages = Messages::new(&head.headers, body, bytes_max);
         match (service, method) {
             (EVENT_SERVICE, "SendEvent") => unary(self.send_event(&head.headers, messages).await),
+            (EVENT_STREAM, "SendEvents") => {
+                let open = Open::count(&self.open);
+                match self.identify(&head.headers) {
+                    Ok(peer) => streaming(stream::answers(&self.door, messages, peer, open)),
+                    Err(status) => failed(&status),
+                }
+            }
             (HEALTH, "Check") => {
-                let message = only(messages, &mut self.door.hold()).await;
+                let message = self.only(messages, &mut self.door.hold()).await;
                 unary(message.and_then(|message| health::check(&self.door, &message)))
             }
             (HEALTH, "Watch") => {
-                let watched = only(messages, &mut self.door.hold())
+                let watched = self
+                    .only(messages, &mut self.door.hold())
                     .await
                     .and_then(|message| health::watch(Rc::clone(&self.door), &message));
                 match watched {
@@ -190,18 +213,24 @@ impl<I: Intake> Desk<I> {
         }
     }
 
+    /// Who calls: a call must say so.
+    fn identify(&self, headers: &HeaderMap) -> Result<Peer, Status> {
+        let settings = &self.door.settings;
+        if !headers.contains_key(&settings.conn_id_header) {
+            return Err(Status::new(Code::Unknown, "connection id header missing"));
+        }
+        Ok(peer_of(headers, settings))
+    }
+
     /// The same way that a REST body goes.
     async fn send_event(&self, headers: &HeaderMap, messages: Messages) -> Result<Vec<u8>, Status> {
         let door = &self.door;
-        if !headers.contains_key(&door.settings.conn_id_header) {
-            return Err(Status::new(Code::Unknown, "connection id header missing"));
-        }
-        let call = Rc::new(Call::grpc(peer_of(headers, &door.settings)));
+        let call = Rc::new(Call::grpc(self.identify(headers)?));
         while door.is_crowded() {
             door.intake.until(Wait::Room).await;
         }
         let mut held = door.hold();
-        let message = only(messages, &mut held).await.inspect_err(|_| {
+        let message = self.only(messages, &mut held).await.inspect_err(|_| {
             door.intake.note_of(&call.peer, Note::ReadError);
         })?;
         door.intake.note(Note::BytesReceived(message.len() as u64));
@@ -216,18 +245,16 @@ impl<I: Intake> Desk<I> {
         }
         Ok(answer)
     }
-}
 
-/// The one message of a call, if it comes in time.
-async fn only(messages: Messages, held: &mut Held<'_>) -> Result<Bytes, Status> {
-    let late = || {
-        Err(Status::new(
-            Code::DeadlineExceeded,
-            "the body took too long",
-        ))
-    };
-    let whole = timeout(HTTP_BODY_WAIT, messages.only(held)).await;
-    whole.unwrap_or_else(late)
+    /// The one message of a call, if it comes in time.
+    async fn only(&self, messages: Messages, held: &mut Held<'_>) -> Result<Bytes, Status> {
+        let whole = timeout(self.door.settings.message_wait, messages.only(held)).await;
+        whole.unwrap_or_else(|| {
+            self.door.intake.note(Note::Cut(Cut::SlowBody));
+            let text = "the body took too long";
+            Err(Status::new(Code::DeadlineExceeded, text))
+        })
+    }
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

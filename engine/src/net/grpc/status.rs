@@ -1,6 +1,6 @@
 //! gRPC's status codes, and how they, deadlines and texts are written in headers.
 
-use ::http::{HeaderMap, HeaderName, HeaderValue};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -53,6 +53,11 @@ pub(super) fn fine() -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
     trailers
+}
+
+/// Whether an answer that has only a head says that the call failed.
+pub(super) fn is_failure<B>(reply: &Response<B>) -> bool {
+    reply.headers().contains_key(GRPC_STATUS) || reply.status() != StatusCode::OK
 }
 
 /// How long the client will wait; `None` when it does not say, or says nonsense.

@@ -1,11 +1,12 @@
 //! The doors on real sockets, before an intake that echoes.
 
 mod rest;
+mod watch;
 mod websocket;
 
 use super::*;
 use crate::frame::websocket::{Decoder, Item, write_masked, write_message};
-use crate::limit::MESSAGE_BYTES_DEFAULT;
+use crate::limit::{self, MESSAGE_BYTES_DEFAULT};
 use crate::rt::executor::{Plan, block_on, yield_if_needed};
 use crate::rt::notify::Notify;
 use crate::rt::stream::Stream;
@@ -24,6 +25,13 @@ type Held = (Rc<Outbox>, Encoding, Vec<u8>);
 
 #[derive(Default)]
 struct EchoState {
+    unwelcome: Cell<Option<Unwelcome>>,
+    /// Those that were let in.
+    outboxes: RefCell<Vec<Rc<Outbox>>>,
+    /// How often a connection showed that it lives.
+    proofs: Cell<u32>,
+    /// Every connection that is served has one.
+    places: Rc<()>,
     full: Cell<bool>,
     room: Notify,
     waits: Cell<u32>,
@@ -62,6 +70,20 @@ impl Echo {
 }
 
 impl Intake for Echo {
+    type Place = Rc<()>;
+
+    async fn admit(&self, outbox: &Rc<Outbox>) -> Result<Rc<()>, Unwelcome> {
+        if let Some(why) = self.0.unwelcome.get() {
+            return Err(why);
+        }
+        self.0.outboxes.borrow_mut().push(Rc::clone(outbox));
+        Ok(Rc::clone(&self.0.places))
+    }
+
+    fn is_alive(&self, _: &Rc<()>) {
+        self.0.proofs.set(self.0.proofs.get() + 1);
+    }
+
     fn offer_message(
         &self,
         outbox: &Rc<Outbox>,
@@ -115,7 +137,7 @@ struct World {
     doors: Doors<Echo>,
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         port: 0,
         grpc_port: None,
@@ -123,17 +145,29 @@ fn settings() -> Settings {
         conn_group_header: Some(::http::HeaderName::from_static("x-group")),
         conn_group_default: "--default--".into(),
         check_origin: true,
+        websocket_deflate: true,
         cors: None,
         message_bytes_max: MESSAGE_BYTES_DEFAULT,
+        grpc_message_bytes_max: MESSAGE_BYTES_DEFAULT,
+        ping_interval: limit::PING_INTERVAL,
+        pong_wait: limit::PONG_WAIT,
+        write_wait: limit::WRITE_WAIT,
+        proof_wait: limit::PROOF_WAIT,
+        head_wait: limit::HTTP_HEAD_WAIT,
+        message_wait: limit::HTTP_BODY_WAIT,
     }
 }
 
 impl World {
     fn run(body: impl AsyncFnOnce(Self)) {
+        Self::run_with(settings(), body);
+    }
+
+    fn run_with(settings: Settings, body: impl AsyncFnOnce(Self)) {
         let body = async {
             let echo = Echo::default();
             let address = (Ipv4Addr::LOCALHOST, 0).into();
-            let doors = Doors::open(settings(), echo.clone(), address).unwrap();
+            let doors = Doors::open(settings, echo.clone(), address).unwrap();
             body(Self { echo, doors }).await;
         };
         let done = block_on(&Plan::small("net"), timeout(PATIENCE, body)).unwrap();
@@ -196,6 +230,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 enum Seen {
     Binary(Vec<u8>),
     Text(Vec<u8>),
+    Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>),
     End,
@@ -255,7 +290,8 @@ impl Client {
                 }),
                 Item::Pong(payload) => Some(Seen::Pong(payload.to_vec())),
                 Item::Close { code, .. } => Some(Seen::Close(code)),
-                Item::Ping(_) | Item::More { .. } => None,
+                Item::Ping(payload) => Some(Seen::Ping(payload.to_vec())),
+                Item::More { .. } => None,
             };
             self.bytes.drain(..consumed);
             match seen {

@@ -248,7 +248,7 @@ fn a_drain_answers_what_was_taken_and_says_1001() {
         world
             .wait_until(|it| !it.echo.0.held.borrow().is_empty())
             .await;
-        let mut drain = Box::pin(world.doors.drain(PATIENCE));
+        let mut drain = Box::pin(world.doors.drain(Duration::ZERO, PATIENCE));
         assert!(futures_util::FutureExt::now_or_never(&mut drain).is_none());
         assert_eq!(idle.seen().await, Seen::Close(Some(1001)));
         assert!(!silent.more().await);
@@ -263,6 +263,43 @@ fn a_drain_answers_what_was_taken_and_says_1001() {
 }
 
 #[test]
+fn a_drain_says_goodbye_to_one_after_the_other_and_serves_the_others_meanwhile() {
+    World::run(async |world| {
+        let (mut first, mut last) = (world.upgraded().await, world.upgraded().await);
+        // The second's turn never comes while this test has patience.
+        let mut drain = Box::pin(world.doors.drain(100 * PATIENCE, PATIENCE));
+        let client = async {
+            assert_eq!(first.seen().await, Seen::Close(Some(1001)));
+            last.send(&binary(b"still served")).await;
+            assert_eq!(last.seen().await, Seen::Binary(b"still served".to_vec()));
+            drop((first, last));
+        };
+        assert_eq!(futures_util::future::join(&mut drain, client).await.0, 0);
+    });
+}
+
+#[test]
+fn who_was_let_in_by_the_kernel_alone_is_answered_before_the_doors_are_closed() {
+    World::run(async |world| {
+        let address = world.doors.local_address().unwrap();
+        // No turn of the executor comes between these and the drain.
+        let call = |_| {
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            let request = b"GET /ping HTTP/1.1\r\nHost: here\r\n\r\n";
+            client.write_all(request).unwrap();
+            client
+        };
+        let clients: Vec<_> = (0..5).map(call).collect();
+        assert_eq!(world.doors.drain(Duration::ZERO, PATIENCE).await, 0);
+        for mut client in clients {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(answer.ends_with("pong"), "{answer:?}");
+        }
+    });
+}
+
+#[test]
 fn a_drain_gives_up_when_its_grace_is_over() {
     World::run(async |world| {
         world.echo.0.holds.set(true);
@@ -271,7 +308,13 @@ fn a_drain_gives_up_when_its_grace_is_over() {
         world
             .wait_until(|it| !it.echo.0.held.borrow().is_empty())
             .await;
-        assert_eq!(world.doors.drain(Duration::from_millis(1)).await, 1);
+        assert_eq!(
+            world
+                .doors
+                .drain(Duration::ZERO, Duration::from_millis(1))
+                .await,
+            1
+        );
         world.echo.release();
     });
 }
@@ -312,9 +355,69 @@ fn a_page_from_another_host_is_refused() {
 #[test]
 fn an_idle_websocket_takes_little_memory() {
     let connection = listener::connection_bytes_for_tests::<Echo>();
-    // With the socket's state in the runtime, a row and an empty outbox, well under 4 KiB.
+    // With the socket's state in the runtime, rows, a place and an empty outbox, under 2 KiB.
     assert!(
-        connection <= 1_536,
+        connection <= 900,
         "the task of a connection takes {connection} bytes"
     );
+}
+
+// ---- permessage-deflate ----
+
+const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+
+/// The head of the answer to an upgrade with this header.
+async fn agreed(world: &World, header: &str) -> (Client, String) {
+    let mut client = world.call().await;
+    client.send(upgrade(header).as_bytes()).await;
+    let head = client.head().await.to_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    (client, head)
+}
+
+#[test]
+fn compressed_messages_are_taken_where_that_was_agreed() {
+    World::run(async |world| {
+        let (mut client, head) = agreed(&world, OFFER).await;
+        assert!(
+            head.contains("\r\nsec-websocket-extensions: permessage-deflate;"),
+            "{head}"
+        );
+        // "Hello" as RFC 7692 (7.2.3.1) has it, and in two fragments.
+        let packed = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        let fragments = [frame(0x42, &packed[..2]), frame(0x80, &packed[2..])].concat();
+        client
+            .send(&[frame(0xc1, &packed), fragments, binary(b"plain")].concat())
+            .await;
+        assert_eq!(client.seen().await, Seen::Text(b"Hello".to_vec()));
+        assert_eq!(client.seen().await, Seen::Binary(b"Hello".to_vec()));
+        assert_eq!(client.seen().await, Seen::Binary(b"plain".to_vec()));
+        client.send(&frame(0xc1, b"\xff\xff")).await;
+        assert_eq!(client.seen().await, Seen::Close(Some(1007)));
+    });
+}
+
+#[test]
+fn a_compressed_message_that_was_not_taken_is_offered_again() {
+    World::run(async |world| {
+        let (mut client, _) = agreed(&world, OFFER).await;
+        world.echo.0.full.set(true);
+        let packed = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        client.send(&frame(0xc1, &packed)).await;
+        world.wait_until(|it| it.echo.0.waits.get() > 0).await;
+        world.echo.make_room();
+        assert_eq!(client.seen().await, Seen::Text(b"Hello".to_vec()));
+    });
+}
+
+#[test]
+fn without_an_offer_that_can_be_honoured_nothing_is_agreed() {
+    World::run(async |world| {
+        for header in ["", "Sec-WebSocket-Extensions: permessage-bzip2\r\n"] {
+            let (mut client, head) = agreed(&world, header).await;
+            assert!(!head.contains("extensions"), "{head}");
+            client.send(&frame(0xc1, b"")).await;
+            assert_eq!(client.seen().await, Seen::Close(Some(1002)));
+        }
+    });
 }

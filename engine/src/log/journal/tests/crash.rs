@@ -1,6 +1,11 @@
 //! What was acknowledged is there after a crash, exactly; what was not is there whole or not at all.
 
 use super::*;
+use crate::log::format::checksum::crc64;
+use crate::log::format::footer::{FOOTER_BYTES, Footer};
+use crate::log::format::segment::{HEADER_BYTES, SegmentHeader};
+use crate::log::recover::segment_number;
+use std::future::pending;
 
 /// A request as the workload remembers it.
 #[derive(Clone)]
@@ -262,4 +267,45 @@ fn watermarks_are_durable_before_a_segment_is_used_again() {
             }
         }
     }
+}
+
+/// The footer of a file's own life, if there is one; its index must be whole.
+fn check_footer(bytes: &[u8]) -> bool {
+    let header = SegmentHeader::decode(&bytes[..HEADER_BYTES]);
+    let (rest, block) = bytes.split_at(bytes.len() - FOOTER_BYTES);
+    let (Ok(header), Ok(footer)) = (header, Footer::decode(block)) else {
+        return false;
+    };
+    if header.life != footer.life {
+        return false;
+    }
+    let index = &rest[rest.len() - footer.index_bytes as usize..];
+    assert_eq!(crc64(index), footer.index_checksum);
+    true
+}
+
+#[test]
+fn a_footer_that_a_crash_leaves_has_its_index() {
+    let mut footers = 0;
+    for seed in seeds(6) {
+        let mut random = Random::new(seed);
+        let mut chosen = settings_of(&mut random);
+        chosen.segment_bytes = 160 << 10;
+        let mut world = World::start(seed, new_disk(seed), chosen, 1);
+        for _ in 0..500 {
+            let _ = world.append(&[event(0, vec![b'x'; 8_000])]);
+            let _ = world.executor.wait_at_most(4, pending::<()>());
+            let disk = world.disk.copy_after_crash(&mut random);
+            let paths = disk.paths();
+            let is_segment = |path: &&String| {
+                let (_, name) = path.rsplit_once('/').unwrap_or_default();
+                segment_number(name).is_some()
+            };
+            let segments = paths.iter().filter(is_segment);
+            let contents = segments.filter_map(|path| disk.contents(path));
+            let whole = contents.filter(|bytes| HEADER_BYTES + FOOTER_BYTES <= bytes.len());
+            footers += whole.filter(|bytes| check_footer(bytes)).count();
+        }
+    }
+    assert!(0 < footers);
 }

@@ -130,6 +130,43 @@ fn retention_frees_a_full_disk() {
     assert_eq!(world.journal.fault(), None);
 }
 
+/// Files are given to other uses oldest first, or frames would be missing between those that are in use.
+#[test]
+fn whichever_write_finds_the_disk_full_the_journal_starts_again() {
+    let (mut went_on, mut failed) = (0, 0);
+    for others in 0..60 {
+        let chosen = Settings {
+            retention_bytes: Some(5 * SEGMENT_BYTES),
+            ..settings()
+        };
+        let mut world = World::start(others, new_disk(others), chosen.clone(), 2);
+        let mut tickets = Vec::new();
+        let mut fill = |world: &mut World, count| {
+            for _ in 0..count {
+                let ticket = world.append(&[event(0, vec![1; 30_000])]);
+                tickets.extend(ticket.ok());
+                world.settle();
+                world.tick();
+            }
+        };
+        fill(&mut world, 100);
+        world.disk.full_after(Operation::WriteDurable, others);
+        fill(&mut world, 60);
+        let failed_now = matches!(world.last_step(), Some(Step::Failed(_)));
+        failed += u64::from(failed_now);
+        went_on += u64::from(!failed_now && world.journal.fault().is_none());
+        let durable = world.journal.durable();
+        let kept = tickets.iter().filter(|one| Some(**one) <= durable).count();
+        for seed in 0..8 {
+            let disk = world.disk.copy_after_crash(&mut Random::new(seed));
+            let after = World::start(seed, disk, chosen.clone(), 2);
+            let next = after.journal.extent(TopicIndex(0)).next;
+            assert!(kept as u64 <= next.0, "{others} writes before, SEED={seed}");
+        }
+    }
+    assert!(0 < went_on && 0 < failed, "{went_on} {failed}");
+}
+
 #[test]
 fn a_failed_write_is_final() {
     for (seed, flush) in [

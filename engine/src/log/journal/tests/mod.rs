@@ -1,10 +1,15 @@
 //! What the journal promises, on a simulated disk. Every test is a function of its seeds, which it prints
 //! when it fails; `SEED=n` runs the ones with many seeds on that one alone, `SEEDS=n` on `n` times as many.
 
+mod copies;
 mod crash;
 mod damage;
+mod deleting;
 mod full;
+mod readers;
 mod reading;
+mod repacking;
+mod retaining;
 mod scrubbing;
 mod space;
 mod volumes;
@@ -15,7 +20,10 @@ use super::super::format::origin::{Door, OriginRow};
 use super::super::recover::{Identity, RecoverError, Recovered, recover};
 use super::super::simulated::{Behaviour, Executor, Random, SimulatedDisk, pause};
 use super::super::{Flush, Origin};
-use super::{AppendError, Journal, ReadError, ReadRecord, Request, RoutedEvent, Settings, Step};
+use super::{
+    AppendError, Journal, Keeping, Pace, ReadError, ReadRecord, Request, RoutedEvent, Settings,
+    Step,
+};
 use crate::unit::{JournalId, Micros, Offset, Ticket, TopicId, TopicIndex};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -33,12 +41,14 @@ fn settings() -> Settings {
         segment_bytes: SEGMENT_BYTES,
         prepared: 1,
         retention_bytes: None,
+        keeping: Keeping::default(),
         origin: Origin::Full,
         commit_wait_us: 0,
         frame_bytes: 16 << 10,
         frame_bytes_max: 64 << 10,
         frames_in_flight: 4,
         flush: Flush::WriteThrough,
+        tail_bytes: 256 << 10,
     }
 }
 
@@ -139,6 +149,9 @@ impl World {
         let started = executor.wait(take_up(disk.clone(), settings, topics, clock));
         let (journal, committer, mut preparer) = started.map_err(|halt| halt.to_string())??;
         let steps = Rc::new(RefCell::new(Vec::new()));
+        let pace: Pace = Rc::new(|_| Box::pin(pause(2)));
+        let mut tidier = journal.tidier(pace);
+        executor.spawn(async move { tidier.run().await });
         executor.spawn(drive(committer, steps.clone()));
         executor.spawn(async move { preparer.run().await });
         Ok(Self {
@@ -219,6 +232,13 @@ impl World {
         self.executor.settle();
     }
 
+    /// Has the tidier look at everything that is due so many seconds after the records were received.
+    fn tidy(&mut self, seconds: u64) {
+        self.journal
+            .tidy(Micros(1_600_000_000_000_000 + seconds * 1_000_000));
+        self.settle();
+    }
+
     fn tick(&mut self) {
         self.journal.tick();
         self.journal.try_again();
@@ -233,7 +253,7 @@ impl World {
         self.journal.stop();
         self.settle();
         assert_eq!(self.last_step(), Some(Step::Stopped));
-        assert_eq!(self.executor.running(), 0, "both tasks have ended");
+        assert_eq!(self.executor.running(), 0, "all tasks have ended");
     }
 
     /// Turns the machine off and on again.

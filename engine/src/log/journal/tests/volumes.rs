@@ -368,6 +368,56 @@ fn too_few_volumes_refuse_with_the_reason_and_go_on_later() {
     }
 }
 
+/// Whichever of the writes around it is the one that the second volume fails at.
+#[test]
+fn a_segment_that_is_entered_with_too_few_volumes_lacks_no_frame() {
+    for others in 0..16 {
+        let mut world = Volumes::new(others, 2, rules(2, 0), settings());
+        for number in 0..12 {
+            world.store(0, vec![number; 30_000]);
+        }
+        world.disks[&1].fail_after(Operation::WriteDurable, others);
+        for number in 12..24 {
+            let value = vec![number; 30_000];
+            if let Ok(ticket) = offer(&world.journal, &[event(0, value.clone())]) {
+                let topic = 0;
+                let one = Sent {
+                    ticket,
+                    topic,
+                    value,
+                };
+                world.sent.borrow_mut().push(one);
+            }
+            world.executor.settle();
+        }
+        assert_eq!(world.mirror.members(), [0], "{others} writes before");
+        world.rebuild(2, &new_disk(others + 7_000)).unwrap();
+        world.store(0, b"last".to_vec());
+        world.stop();
+        for volume in [0, 2] {
+            world.check_alone(volume, others);
+        }
+    }
+}
+
+/// Frames behind one that a volume fails at may be on all of them by then.
+#[test]
+fn a_journal_stops_whichever_frame_too_few_volumes_have() {
+    for others in 0..120 {
+        let chosen = Settings {
+            frames_in_flight: 5,
+            frame_bytes: 4096,
+            ..settings()
+        };
+        let mut world = Volumes::new(others, 2, rules(2, 0), chosen);
+        world.disks[&1].fail_after(Operation::WriteDurable, others % 12);
+        world.begin_load(others);
+        world.run(1_500);
+        world.stop();
+        assert_eq!(world.mirror.members(), [0], "{others} writes before");
+    }
+}
+
 #[test]
 fn a_journal_with_too_few_volumes_starts_for_readers_and_stops() {
     let mut world = Volumes::new(1, 2, rules(1, 0), settings());

@@ -8,7 +8,7 @@ mod running;
 
 use super::super::format::segment::{HEADER_BYTES, SegmentHeader};
 use super::super::format::{StoreId, frame::FrameHeader};
-use super::super::journal::{Journal, Request, RoutedEvent, Settings, Step};
+use super::super::journal::{Journal, Keeping, Request, RoutedEvent, Settings, Step};
 use super::super::recover::{self, Identity};
 use super::super::store::{self, CATALOGUE, CATALOGUE_JOURNAL, CATALOGUE_SEGMENT_BYTES, LOCK};
 use super::super::{Flush, Origin};
@@ -84,12 +84,14 @@ fn settings(identity: Identity, retention_bytes: Option<u64>) -> Settings {
         segment_bytes: identity.segment_bytes,
         prepared: 1,
         retention_bytes,
+        keeping: Keeping::default(),
         origin: Origin::Full,
         commit_wait_us: 0,
         frame_bytes: 8 << 10,
         frame_bytes_max: 64 << 10,
         frames_in_flight: 2,
         flush: Flush::Never,
+        tail_bytes: 0,
     }
 }
 

@@ -228,3 +228,49 @@ fn a_lost_segment_is_given_up_and_what_follows_is_kept() {
     assert_eq!(world.journal.losses().len(), 1);
     check_but(&mut world, &model, &lost, 7);
 }
+
+#[test]
+fn what_is_lost_stays_lost_when_space_is_given_back() {
+    let mut rewritten = 0;
+    for seed in seeds(8) {
+        let mut random = Random::new(seed);
+        let (volumes, _, mut model) = some_history(seed, if seed % 2 == 0 { 1 } else { 3 });
+        let Some(frame) = data_frames(&volumes).pop() else {
+            continue;
+        };
+        damage_all(&volumes, &frame, 700);
+        let mut world = start(seed, &volumes, &ACCEPT).unwrap();
+        // The bit may lie in padding, which means nothing.
+        let Some(lost) = world
+            .journal
+            .losses()
+            .first()
+            .map(|loss| loss.topics.clone())
+        else {
+            continue;
+        };
+        world.store(&mut model, &mut random, 120);
+        let journal = world.journal.clone();
+        let end = journal.extent(TopicIndex(0)).next;
+        let truncated = journal.truncate(TopicIndex(0), end, None);
+        world.executor.wait(truncated).unwrap().unwrap();
+        let end = journal.extent(TopicIndex(1)).next;
+        let truncated = journal.truncate(TopicIndex(1), end, None);
+        world.executor.wait(truncated).unwrap().unwrap();
+        let mut tidier = journal.tidier(Rc::new(|_| Box::pin(pause(1))));
+        world.executor.spawn(async move { tidier.run().await });
+        for round in 1..30 {
+            let now = 1_600_000_000_000_000 + round * 100_000_000;
+            journal.tidy(Micros(now));
+            world.executor.settle();
+        }
+        rewritten += journal.size().tidied.repacked;
+        model.retain(|topic, _| 2 == *topic);
+        check_but(&mut world, &model, &lost, seed);
+        let volumes = world.crash(&mut random);
+        let mut world = start(seed, &volumes, &Permissions::default())
+            .unwrap_or_else(|reason| panic!("SEED={seed}: {reason}"));
+        check_but(&mut world, &model, &lost, seed);
+    }
+    assert!(0 < rewritten || std::env::var_os("SEED").is_some());
+}

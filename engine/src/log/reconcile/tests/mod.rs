@@ -10,7 +10,7 @@ use super::super::disk::Disk;
 use super::super::format::StoreId;
 use super::super::format::frame::FrameHeader;
 use super::super::journal::{
-    AppendError, Journal, ReadError, Request, RoutedEvent, Settings, Step,
+    AppendError, Journal, Keeping, ReadError, Request, RoutedEvent, Settings, Step,
 };
 use super::super::mirror::{Member, Mirror, Rules};
 use super::super::recover::{Identity, Recovered, recover};
@@ -54,12 +54,17 @@ fn settings() -> Settings {
         segment_bytes: SEGMENT_BYTES,
         prepared: 1,
         retention_bytes: None,
+        keeping: Keeping {
+            repack_below: 50,
+            ..Keeping::default()
+        },
         origin: Origin::None,
         commit_wait_us: 0,
         frame_bytes: 16 << 10,
         frame_bytes_max: 64 << 10,
         frames_in_flight: 4,
         flush: Flush::WriteThrough,
+        tail_bytes: 1 << 20,
     }
 }
 
