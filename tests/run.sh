@@ -39,6 +39,9 @@ need pkg-config pkg-config
 need java default-jre-headless
 need mvn maven
 need flock util-linux
+need openssl openssl
+# Reads back what was published.
+need kcat kcat
 [[ -f /usr/include/openssl/ssl.h ]] || missing+=(libssl-dev)
 [[ -f /usr/include/zlib.h ]] || missing+=(zlib1g-dev)
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)

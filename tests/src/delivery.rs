@@ -37,6 +37,7 @@ pub struct Sent {
 pub struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
     threads: Vec<JoinHandle<Vec<Sent>>>,
 }
 
@@ -44,16 +45,18 @@ impl Load {
     /// Starts so many connections, numbered from `first`; each sends requests of these types in turn.
     pub fn start(port: u16, connections: std::ops::Range<usize>, kinds: &[&str]) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let failed = Arc::default();
         let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
         let thread = |connection| {
-            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
-            let kinds = kinds.clone();
-            thread::spawn(move || send(port, connection, &kinds, &stop, &answered))
+            let counts = [Arc::clone(&answered), Arc::clone(&failed)];
+            let (stop, kinds) = (Arc::clone(&stop), kinds.clone());
+            thread::spawn(move || send(port, connection, &kinds, &stop, &counts))
         };
         let threads = connections.map(thread).collect();
         Self {
             stop,
             answered,
+            failed,
             threads,
         }
     }
@@ -61,6 +64,11 @@ impl Load {
     /// Answers so far.
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Answers so far that were refusals.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Sends no more, hears what is missing, and gives every request.
@@ -81,7 +89,7 @@ fn send(
     connection: usize,
     kinds: &[String],
     stop: &AtomicBool,
-    answered: &AtomicU64,
+    [answered, failed]: &[Arc<AtomicU64>; 2],
 ) -> Vec<Sent> {
     let mut client = Client::connect(port, &format!("device-{connection}"));
     client.be_patient(PATIENCE_SECONDS);
@@ -116,6 +124,7 @@ fn send(
         all[request].fate = if answer.is_success() {
             Fate::Acknowledged
         } else {
+            failed.fetch_add(1, Ordering::Relaxed);
             Fate::Failed(answer.reason)
         };
         waiting -= 1;

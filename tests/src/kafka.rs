@@ -24,6 +24,15 @@ const TOOL_SECONDS: u32 = 240;
 /// What a broker says when it serves.
 const SERVES: &str = "Kafka Server started";
 
+/// Doors that a broker has beside the plain one.
+#[derive(Clone, Debug, Default)]
+pub struct Doors {
+    /// Names of Kafka's protocols, with a port for each.
+    pub listeners: Vec<(String, u16)>,
+    /// What else its properties have to say, a line each.
+    pub lines: String,
+}
+
 /// Brokers that know each other.
 pub struct Cluster {
     brokers: Vec<Broker>,
@@ -56,14 +65,14 @@ impl Cluster {
     /// # Panics
     /// When there is no Kafka to be had, or it does not start.
     pub fn start(scratch: &Scratch, brokers: usize) -> Self {
-        Self::start_with(scratch, brokers, "")
+        Self::start_with(scratch, brokers, &Doors::default())
     }
 
-    /// The same, with more lines for every broker's properties.
+    /// The same, with more doors for every broker.
     ///
     /// # Panics
     /// As [`Cluster::start`].
-    pub fn start_with(scratch: &Scratch, brokers: usize, more: &str) -> Self {
+    pub fn start_with(scratch: &Scratch, brokers: usize, doors: &Doors) -> Self {
         let which = fetch(scratch);
         let ports = quiet_ports(brokers);
         let mut voters = String::new();
@@ -78,7 +87,7 @@ impl Cluster {
         for (number, ports) in (1..).zip(ports) {
             let folder = scratch.join(&format!("kafka-{number}"));
             fs::create_dir_all(&folder).expect("the scratch folder takes folders");
-            let text = properties(number, ports, &voters, &folder, more);
+            let text = properties(number, ports, &voters, &folder, doors);
             fs::write(folder.join("server.properties"), text).expect("the folder takes files");
             cluster.brokers.push(Broker {
                 number,
@@ -174,6 +183,23 @@ impl Cluster {
         said.lines().map(Record::read).collect()
     }
 
+    /// The same as [`Cluster::consume`], of one topic and read by `kcat`; without headers.
+    ///
+    /// # Panics
+    /// When `kcat` is missing, or does not give it.
+    pub fn kcat(&self, topic: &str) -> Vec<Record> {
+        let mut command = program::clean(Path::new("kcat"));
+        command.args(["-C", "-q", "-e", "-o", "beginning", "-b", &self.bootstrap()]);
+        // Lengths stand before what they are the lengths of, so any bytes can be in there.
+        command.args(["-t", topic, "-f", "%p %o %K %S\n%k%s"]);
+        let output = command
+            .output()
+            .expect("kcat is missing: tests/run.sh installs it");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kcat: {}: {said}", output.status);
+        read_kcat(topic, &output.stdout)
+    }
+
     fn tool(&self, words: &[&str]) -> String {
         let mut command = program::clean(&program::python());
         command
@@ -262,9 +288,35 @@ impl Record {
     }
 }
 
+/// Partition, offset, length of the key (-1: none) and of the value in a line; then key and value.
+fn read_kcat(topic: &str, mut rest: &[u8]) -> Vec<Record> {
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let (line, bytes) = rest.split_at(end.expect("a line comes before each record"));
+        let line = std::str::from_utf8(line).expect("the line is numbers");
+        let numbers: Vec<i64> = line.split(' ').flat_map(str::parse).collect();
+        let [partition, offset, key_bytes, value_bytes] = numbers[..] else {
+            panic!("kcat printed {line}");
+        };
+        let (key, bytes) = bytes[1..].split_at(key_bytes.max(0) as usize);
+        let (value, bytes) = bytes.split_at(value_bytes.max(0) as usize);
+        records.push(Record {
+            topic: topic.into(),
+            partition: partition as i32,
+            offset,
+            key: (0 <= key_bytes).then(|| key.into()),
+            value: value.into(),
+            headers: Vec::new(),
+        });
+        rest = bytes;
+    }
+    records
+}
+
 /// Two ports for each broker, below those that the kernel lends to outgoing connections: a broker that was
 /// killed must find its own free when it starts again.
-fn quiet_ports(brokers: usize) -> Vec<[u16; 2]> {
+pub fn quiet_ports(brokers: usize) -> Vec<[u16; 2]> {
     let mut state = seed();
     let mut hold = || {
         let tries = (0..1_000).map(|_| 10_000 + (draw(&mut state) % 20_000) as u16);
@@ -303,17 +355,23 @@ fn properties(
     [port, controller]: [u16; 2],
     voters: &str,
     folder: &Path,
-    more: &str,
+    doors: &Doors,
 ) -> String {
     let data = folder.join("data");
+    let (mut listeners, mut protocols) = (String::new(), String::new());
+    for (name, port) in &doors.listeners {
+        let _ = write!(listeners, ",{name}://127.0.0.1:{port}");
+        let _ = write!(protocols, ",{name}:{name}");
+    }
+    let more = &doors.lines;
     format!(
         "process.roles=broker,controller\n\
          node.id={number}\n\
          controller.quorum.voters={voters}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listeners}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{listeners}\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}\n\
          log.dirs={}\n\
          auto.create.topics.enable=false\n\
          delete.topic.enable=true\n\

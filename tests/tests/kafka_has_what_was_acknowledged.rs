@@ -1,11 +1,14 @@
 //! What is acknowledged is in Kafka: byte for byte, in its topic, in its connection's order, with the key and the
-//! headers that the operator wants; and what is not in Kafka is told event by event, with librdkafka's words.
+//! headers that the operator wants; and what is not in Kafka is told event by event, with librdkafka's words. It holds
+//! when the engine is killed and when a topic is deleted under load. Two foreign clients read it back.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ringtail_tests::delivery::{Load, account, topic};
+use ringtail_tests::client::Client;
+use ringtail_tests::client::Heard;
+use ringtail_tests::delivery::{Fate, Load, account, topic};
 use ringtail_tests::http::Http;
-use ringtail_tests::kafka::Cluster;
+use ringtail_tests::kafka::{Cluster, Record};
 use ringtail_tests::scratch::Scratch;
 use ringtail_tests::server::{Server, Setup};
 use ringtail_tests::wait;
@@ -46,13 +49,34 @@ fn post(server: &Server, kinds: &[&str]) -> (u16, Value) {
 fn every_event_is_there_as_it_was_sent() {
     let scratch = Scratch::new("kafka-all");
     let cluster = Cluster::start(&scratch, 1);
-    for (kind, partitions) in [("one", 1), ("many", 4), ("keyed", 4)] {
+    let kinds = ["one", "many", "keyed", "crash", "kept", "doomed", "twice"];
+    for (kind, partitions) in kinds.into_iter().zip([1, 4, 4, 2, 2, 1, 1]) {
         cluster.create(&topic(kind), partitions, &[1]);
     }
     plain_records_have_neither_key_nor_headers(&scratch, &cluster);
     keys_keep_a_device_in_one_partition(&scratch, &cluster);
     what_is_missing_is_told_event_by_event(&scratch, &cluster);
     missing_topics_are_made_when_that_is_wanted(&scratch, &cluster);
+    what_was_acknowledged_outlives_the_engine(&scratch, &cluster);
+    a_topic_deleted_under_load_harms_no_other(&scratch, &cluster);
+    a_batch_is_known_again_only_when_it_was_delivered(&scratch, &cluster);
+}
+
+/// What `kcat` reads is what Python's client reads, but for the headers, which it does not tell byte by byte.
+fn kcat_agrees(cluster: &Cluster, records: &[Record]) {
+    let topics: BTreeSet<&str> = records.iter().map(|record| &*record.topic).collect();
+    for topic in topics {
+        let mut of_kcat = cluster.kcat(topic);
+        let here = records.iter().filter(|record| record.topic == topic);
+        let mut others: Vec<Record> = here.cloned().collect();
+        for record in &mut others {
+            record.headers.clear();
+        }
+        let place = |record: &Record| (record.partition, record.offset);
+        of_kcat.sort_by_key(place);
+        others.sort_by_key(place);
+        assert!(of_kcat == others, "kcat reads {topic} otherwise");
+    }
 }
 
 fn plain_records_have_neither_key_nor_headers(scratch: &Scratch, cluster: &Cluster) {
@@ -82,8 +106,8 @@ fn plain_records_have_neither_key_nor_headers(scratch: &Scratch, cluster: &Clust
     println!("{found}");
     assert_eq!((found.acknowledged, found.duplicates), (found.sent, 0));
     assert_eq!(found.delivered, found.sent);
-    let bare =
-        |record: &ringtail_tests::kafka::Record| record.key.is_none() && record.headers.is_empty();
+    kcat_agrees(cluster, &records);
+    let bare = |record: &Record| record.key.is_none() && record.headers.is_empty();
     assert!(records.iter().all(bare));
 }
 
@@ -97,6 +121,7 @@ fn keys_keep_a_device_in_one_partition(scratch: &Scratch, cluster: &Cluster) {
     let records = cluster.consume(&[&topic("keyed")]);
     let found = account(&sent, &records);
     assert_eq!((found.delivered, found.duplicates), (found.sent, 0));
+    kcat_agrees(cluster, &records);
     let mut homes: BTreeMap<Vec<u8>, BTreeSet<i32>> = BTreeMap::new();
     for record in &records {
         let key = record.key.clone().expect("each record has a key");
@@ -151,4 +176,94 @@ fn missing_topics_are_made_when_that_is_wanted(scratch: &Scratch, cluster: &Clus
     server.stop();
     assert_eq!(cluster.topics().get(&topic("fresh")), Some(&3));
     assert_eq!(cluster.consume(&[&topic("fresh")])[0].value, b"fresh");
+}
+
+fn what_was_acknowledged_outlives_the_engine(scratch: &Scratch, cluster: &Cluster) {
+    let setup = setup(scratch, cluster).set("RINGTAIL_SHARDS", 2);
+    let mut sent = Vec::new();
+    for round in 0..4 {
+        let server = setup.start();
+        let load = Load::start(server.port, 20 + 4 * round..24 + 4 * round, &["crash"]);
+        wait::until("answers", 120, || (load.answered() > 300).then_some(()));
+        server.kill();
+        sent.extend(load.finish());
+    }
+    let records = cluster.consume(&[&topic("crash")]);
+    let found = account(&sent, &records);
+    println!("killed four times: {found}");
+    // Nobody sends again here, and what was in hand may be delivered or not.
+    assert_eq!((found.failed, found.duplicates), (0, 0));
+    assert!(found.acknowledged <= found.delivered && found.delivered <= found.sent);
+    assert!(found.acknowledged < found.sent, "no kill came under load");
+}
+
+fn a_topic_deleted_under_load_harms_no_other(scratch: &Scratch, cluster: &Cluster) {
+    let server = setup(scratch, cluster).start();
+    let load = load(&server, 40..44, &["kept", "doomed"]);
+    cluster.delete(&topic("doomed"));
+    wait::until("refusals", 120, || (load.failed() > 100).then_some(()));
+    let before = load.answered() - load.failed();
+    wait::until("answers beside them", 120, || {
+        (load.answered() - load.failed() > before + 200).then_some(())
+    });
+    let (kept, doomed): (Vec<_>, Vec<_>) = load
+        .finish()
+        .into_iter()
+        .partition(|one| one.kind == "kept");
+    assert_eq!(server.ask("/readyz").status, 200);
+    server.stop();
+    let found = account(&kept, &cluster.consume(&[&topic("kept")]));
+    println!("beside a deleted topic: {found}");
+    assert_eq!((found.failed, found.duplicates), (0, 0));
+    assert_eq!(found.acknowledged, found.sent);
+    for one in doomed {
+        if let Fate::Failed(reason) = one.fate {
+            let name = topic("doomed");
+            assert!(reason.contains(&name), "{reason}");
+            // What it held loses its partition first; then the topic is missed.
+            let words = ["Unknown partition", "Unknown topic"];
+            assert!(words.iter().any(|words| reason.contains(words)), "{reason}");
+        }
+    }
+}
+
+fn a_batch_is_known_again_only_when_it_was_delivered(scratch: &Scratch, cluster: &Cluster) {
+    let server = setup(scratch, cluster)
+        .set("RINGTAIL_SHARDS", 2)
+        .set("RINGTAIL_DEDUPE_WINDOW_MS", 600_000)
+        .start();
+    let mut client = Client::connect(server.port, "forgetful");
+    let mut answer = |guid: &str, kind: &str| {
+        assert!(client.send(guid, kind, &[guid.as_bytes().to_vec()]));
+        match client.hear() {
+            Heard::Answer(answer) => answer.is_success(),
+            other => panic!("{other:?}"),
+        }
+    };
+    // What fails is forgotten each time, and taken when its topic is there.
+    assert!(!answer("later", "nowhere"));
+    assert!(!answer("later", "nowhere"));
+    assert!(answer("later", "twice"));
+    // What was delivered is known, by whichever connection it comes again.
+    assert!(answer("later", "twice"));
+    // Several in hand at once: one is sent, and all are answered by what became of it.
+    for _ in 0..20 {
+        assert!(client.send("crowd", "twice", &[b"crowd".to_vec()]));
+    }
+    for _ in 0..20 {
+        assert!(matches!(client.hear(), Heard::Answer(answer) if answer.is_success()));
+    }
+    for _ in 0..20 {
+        assert!(client.send("lost", "nowhere", &[b"lost".to_vec()]));
+    }
+    for _ in 0..20 {
+        assert!(matches!(client.hear(), Heard::Answer(answer) if !answer.is_success()));
+    }
+    let page = server.ask("/metrics").text();
+    let told = |name: &str| page.lines().any(|line| line.starts_with(name));
+    assert!(told("events_duplicate_total"), "{page}");
+    server.stop();
+    let records = cluster.consume(&[&topic("twice")]);
+    let values: Vec<_> = records.iter().map(|record| &record.value[..]).collect();
+    assert_eq!(values, [&b"later"[..], b"crowd"]);
 }
