@@ -3,7 +3,10 @@
 #
 #   tests/kafka/broker.sh fetch         the jars into target/kafka, once; says which Kafka it is
 #   tests/kafka/broker.sh run FOLDER    the broker of FOLDER/server.properties, in place of this shell
+#   tests/kafka/broker.sh plan FOLDER PORT   writes FOLDER/server.properties for one broker on a port of 127.0.0.1
 #   tests/kafka/broker.sh try [PORT]    one broker on a port of 127.0.0.1 (9092), until Ctrl-C; keeps nothing
+#
+# BROKER_JVM replaces the options of Java's machine.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/../../target}
@@ -43,8 +46,8 @@ fetch() {
 }
 
 # Small and quick to start: these brokers live for a minute.
-jvm=(-Xms96m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1
-    -Dorg.slf4j.simpleLogger.defaultLogLevel=info -Dorg.slf4j.simpleLogger.logFile=System.out)
+read -ra jvm <<<"${BROKER_JVM:--Xms96m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}"
+jvm+=(-Dorg.slf4j.simpleLogger.defaultLogLevel=info -Dorg.slf4j.simpleLogger.logFile=System.out)
 
 run() {
     local folder=$1
@@ -59,11 +62,8 @@ run() {
     exec java "${jvm[@]}" -cp "$jars/libs/*" kafka.Kafka "$folder/server.properties"
 }
 
-try() {
-    local port=${1:-9092} folder
-    folder=$(mktemp -d)
-    # shellcheck disable=SC2064
-    trap "rm -rf '$folder'" EXIT
+plan() {
+    local folder=$1 port=$2
     cat >"$folder/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
@@ -74,7 +74,17 @@ controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs=$folder/data
 offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
 PROPERTIES
+}
+
+try() {
+    local port=${1:-9092} folder
+    folder=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$folder'" EXIT
+    plan "$folder" "$port"
     printf 'a broker on 127.0.0.1:%s; Ctrl-C ends it\n' "$port"
     (run "$folder") >"$folder/said" 2>&1 || fail "the broker ended: $(tail -n 5 "$folder/said")"
 }
@@ -82,9 +92,10 @@ PROPERTIES
 case ${1:-} in
 fetch) fetch ;;
 run) run "${2:?run wants a folder}" ;;
+plan) plan "${2:?plan wants a folder}" "${3:?plan wants a port}" ;;
 try)
     fetch
     try "${2:-}"
     ;;
-*) fail "wanted fetch, run FOLDER, or try [PORT]" ;;
+*) fail "wanted fetch, run FOLDER, plan FOLDER PORT, or try [PORT]" ;;
 esac

@@ -98,6 +98,13 @@ fn plain_records_have_neither_key_nor_headers(scratch: &Scratch, cluster: &Clust
         ];
         names.into_iter().all(told).then_some(())
     });
+    // Topics and records are not the engine's to delete.
+    let mut http = Http::connect(server.admin).expect("the admin port accepts");
+    for method in ["DELETE", "PATCH"] {
+        let path = format!("/topics/{}", topic("one"));
+        let answer = http.send(method, &path, &[], b"{}");
+        assert_eq!(answer.expect("it answers").status, 409);
+    }
     // Nothing was written to a disk.
     assert!(!scratch.join("store").exists());
     server.stop();
