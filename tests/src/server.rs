@@ -93,21 +93,43 @@ impl Setup {
         setup.start_once(port, admin)
     }
 
+    /// Starts, and comes back when the admin port answers anything at all.
+    ///
+    /// # Panics
+    /// When the program ends instead, or says nothing in a minute.
+    pub fn start_unready(&self) -> Server {
+        for _ in 0..PORT_TRIES {
+            let [port, admin] = free_ports();
+            let setup = self.clone().set("SERVER_WEBSOCKET_PORT", port);
+            let mut server = setup.set("RINGTAIL_ADMIN_PORT", admin).spawn(port, admin);
+            match server.wait_for_answer(|_| true) {
+                Ok(()) => return server,
+                Err(said) if said.to_lowercase().contains("in use") => {}
+                Err(said) => panic!("ringtail did not start: {said}"),
+            }
+        }
+        panic!("no free port was found in {PORT_TRIES} tries");
+    }
+
     fn start_once(&self, port: u16, admin: u16) -> Result<Server, String> {
+        let mut server = self.spawn(port, admin);
+        server.wait_for_answer(|status| status == 200)?;
+        Ok(server)
+    }
+
+    fn spawn(&self, port: u16, admin: u16) -> Server {
         let said = self.folder.join("server.stderr");
         let file = |path: &Path| fs::File::create(path).expect("the scratch folder takes files");
         let mut command = self.command();
         command.stdout(file(&self.folder.join("server.stdout")));
         command.stderr(file(&said));
         let child = command.spawn().expect("the program was found");
-        let mut server = Server {
+        Server {
             child: Some(child),
             port,
             admin,
             said,
-        };
-        server.wait_until_ready()?;
-        Ok(server)
+        }
     }
 }
 
@@ -122,17 +144,18 @@ pub struct Server {
 }
 
 impl Server {
-    fn wait_until_ready(&mut self) -> Result<(), String> {
+    /// Until `/readyz` has a status that `fits`; what the program said when it ended instead.
+    fn wait_for_answer(&mut self, fits: impl Fn(u16) -> bool) -> Result<(), String> {
         let admin = self.admin;
         let said = self.said.clone();
         let child = self.child.as_mut().expect("it was just started");
-        wait::until("a ready engine", READY_SECONDS, || {
+        wait::until("the engine's word on /readyz", READY_SECONDS, || {
             if let Ok(Some(status)) = child.try_wait() {
                 let said = fs::read_to_string(&said).unwrap_or_default();
                 return Some(Err(format!("{status}: {said}")));
             }
             let answer = Http::connect(admin).ok()?.get("/readyz").ok()?;
-            (answer.status == 200).then_some(Ok(()))
+            fits(answer.status).then_some(Ok(()))
         })
     }
 

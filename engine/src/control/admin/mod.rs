@@ -43,6 +43,8 @@ struct Office {
     fleet: Rc<Fleet>,
     metrics_path: Box<str>,
     copies: Copies,
+    /// Events go to Kafka, and there is no log.
+    has_no_log: bool,
     connections: Cell<usize>,
 }
 
@@ -52,6 +54,7 @@ pub(super) fn serve(listener: Listener, fleet: Rc<Fleet>, settings: &Settings) -
         fleet,
         metrics_path: settings.metrics_path.clone(),
         copies: settings.shard.log.copies,
+        has_no_log: settings.shard.kafka.is_some(),
         connections: Cell::new(0),
     });
     spawn_local(async move {
@@ -97,6 +100,10 @@ impl Office {
         let topic = topic.map(str::to_owned);
         match (request.method(), topic) {
             (&Method::GET | &Method::HEAD, _) => Ok(self.show(&request).await),
+            (&Method::DELETE | &Method::PATCH, Some(_)) if self.has_no_log => Ok(refuse(
+                StatusCode::CONFLICT,
+                "events go to Kafka: its own tools delete topics and records",
+            )),
             (&Method::DELETE, Some(topic)) => Ok(change::delete(&self.fleet, &topic).await),
             (&Method::PATCH, Some(topic)) => {
                 Ok(change::truncate(&self.fleet, &topic, request.into_body()).await)
