@@ -21,29 +21,6 @@ seconds=${SECONDS_MEASURED:-5}
 rounds=${ROUNDS:-3}
 row='%-10s %-7s %14s %14s %8s\n'
 
-# fio_run NAME BLOCK DEPTH [OPTIONS...]
-fio_run() {
-    local name=$1 block=$2 depth=$3
-    shift 3
-    taskset -c 0 fio --name=log --filename="$scratch/fio.file" --size=1g --rw=write --bs="$block" \
-        --iodepth="$depth" --ioengine=io_uring --direct=1 --sync=dsync --overwrite=1 \
-        --runtime="$seconds" --time_based --lat_percentiles=1 --output-format=json "$@" \
-        >"$scratch/$name.json"
-}
-
-# fio_figure KEY FILE: bw_bytes, or a percentile of the whole latency in nanoseconds.
-fio_figure() {
-    awk -v key="\"$1\"" '
-        /^ *"write" : \{/ { writing = 1 }
-        /^ *"trim" : \{/ { writing = 0 }
-        writing && /"[a-z]*lat_ns" : \{/ { kind = $1 }
-        writing && $1 == key && (key == "\"bw_bytes\"" || kind == "\"lat_ns\"") {
-            gsub(/,/, "", $3)
-            print $3
-            exit
-        }' "$2"
-}
-
 # print_row KIND ROUND LOG OTHER: and keeps the ratio for the median.
 print_row() {
     local ratio
@@ -103,14 +80,13 @@ takes_volumes() {
     RINGTAIL_LOG_VOLUMES="$scratch/1,$scratch/2,$scratch/3" "$RINGTAIL" config >/dev/null 2>&1
 }
 
-command -v fio >/dev/null || die 'fio is needed'
+need_fio
 stage_open "$@"
 need_drive
 echo "fio      $(fio --version), io_uring, direct, O_DSYNC; the log: 4 frames in flight"
 echo
 mark=$(processor_time)
-fio --name=fill --filename="$scratch/fio.file" --size=1g --rw=write --bs=1m --direct=1 \
-    --ioengine=io_uring --iodepth=4 --output=/dev/null
+fio_fill
 
 # shellcheck disable=SC2059
 printf "$row" what round log 'fio_or_one' ratio

@@ -65,6 +65,39 @@ figure() {
     awk -v name="$1" '$1 == name { print $2 }' "$2"
 }
 
+need_fio() {
+    command -v fio >/dev/null || die 'fio is needed (Debian: fio)'
+}
+
+# Makes the file that fio overwrites, wholly written, as the log's recycled segments are.
+fio_fill() {
+    fio --name=fill --filename="$scratch/fio.file" --size=1g --rw=write --bs=1m --direct=1 \
+        --ioengine=io_uring --iodepth=4 --output=/dev/null
+}
+
+# fio_run NAME BLOCK DEPTH [OPTIONS...]
+fio_run() {
+    local name=$1 block=$2 depth=$3
+    shift 3
+    taskset -c 0 fio --name=log --filename="$scratch/fio.file" --size=1g --rw=write --bs="$block" \
+        --iodepth="$depth" --ioengine=io_uring --direct=1 --sync=dsync --overwrite=1 \
+        --runtime="$seconds" --time_based --lat_percentiles=1 --output-format=json "$@" \
+        >"$scratch/$name.json"
+}
+
+# fio_figure KEY FILE: bw_bytes, or a percentile of the whole latency in nanoseconds.
+fio_figure() {
+    awk -v key="\"$1\"" '
+        /^ *"write" : \{/ { writing = 1 }
+        /^ *"trim" : \{/ { writing = 0 }
+        writing && /"[a-z]*lat_ns" : \{/ { kind = $1 }
+        writing && $1 == key && (key == "\"bw_bytes\"" || kind == "\"lat_ns\"") {
+            gsub(/,/, "", $3)
+            print $3
+            exit
+        }' "$2"
+}
+
 # ratio A B
 ratio() {
     awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", b == 0 ? 0 : a / b }'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Ringtail and holds it to its promises. Sets up what it needs on Debian or Ubuntu with Rust.
 #
-#   tests/run.sh                     everything
+#   tests/run.sh                     everything, and last the instructions of a batch (an optimised build)
 #   tests/run.sh -p ringtail-tests   arguments go to `cargo test`
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -44,6 +44,7 @@ need openssl openssl
 need kcat kcat
 [[ -f /usr/include/openssl/ssl.h ]] || missing+=(libssl-dev)
 [[ -f /usr/include/zlib.h ]] || missing+=(zlib1g-dev)
+need valgrind valgrind
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 if ((${#missing[@]})); then
     step "Installing ${missing[*]}"
@@ -74,8 +75,17 @@ CARGO_TARGET_DIR=$target tests/kafka/broker.sh fetch || fail "Apache Kafka could
 step "Building (debug)"
 cargo build --workspace --locked </dev/null || fail "it does not build"
 
-if (($# == 0)); then set -- --workspace; fi
+everything=false
+if (($# == 0)); then
+    everything=true
+    set -- --workspace
+fi
 step "Testing: cargo test $*"
 cargo test --locked --no-fail-fast "$@" </dev/null || fail "at least one promise; its name is above"
+
+if $everything; then
+    step "Counting instructions: perf/instructions.sh"
+    perf/instructions.sh </dev/null || fail "a batch takes more instructions than perf/instructions.txt says"
+fi
 
 printf '\nKEPT: every promise that was asked for.\n'

@@ -6,7 +6,7 @@
 //! | `mix`       | how large events are, and of which types                          |
 //! | `protobuf`  | the little of its encoding that is needed                         |
 //! | `message`   | `SendEventRequest` as bytes, `SendEventResponse` read cheaply     |
-//! | `wire`      | protocols: WebSocket and REST, and where to connect to            |
+//! | `wire`      | protocols: WebSocket, REST and gRPC, and where to connect to      |
 //! | `record`    | the account of what was sent and answered, kept in a file         |
 //! | `load`      | the driver: closed loop, open loop, as much as goes               |
 //! | `outcome`   | a result, as JSON and in words                                    |

@@ -58,7 +58,7 @@ fn round(path: &mut Path, frame: &[u8], together: usize) -> (u64, u64) {
 
 const SHAPES: [(usize, usize); 3] = [(1, 200), (10, 200), (50, 256)];
 /// The futures, tables and places of one commit.
-const OF_A_COMMIT_MAX: u64 = 10;
+const OF_A_COMMIT_MAX: u64 = 4;
 
 #[test]
 fn the_counter_counts() {

@@ -5,8 +5,9 @@ use ringtail_tests::client::{Client, Heard, payload, request_json};
 use ringtail_tests::device::OwnDisk;
 use ringtail_tests::http::Http;
 use ringtail_tests::journal;
+use ringtail_tests::program;
 use ringtail_tests::scratch::Scratch;
-use ringtail_tests::server::{Server, Setup};
+use ringtail_tests::server::{Server, Setup, free_ports};
 use ringtail_tests::wait;
 
 /// Room for a handful of the smallest segments.
@@ -100,6 +101,46 @@ fn refusals_keep_the_order_of_requests() {
             Heard::Binary(_) => panic!("the connection was not let in"),
         }
         heard += 1;
+    }
+    server.kill();
+    journal::verify(&store);
+}
+
+/// A call that cannot be made safe is answered, with the refusal and the guid in the answer: the driver, which
+/// keeps a record, takes nothing else for an answer to its call.
+#[test]
+fn a_grpc_call_is_refused_in_its_answer_and_not_by_a_status() {
+    let scratch = Scratch::new("full-grpc");
+    let disk = OwnDisk::new(&scratch, DISK_BYTES).expect("root, or sudo, and loop devices");
+    let store = disk.path().join("store");
+    let [grpc, _] = free_ports();
+    let setup = Setup::new(&scratch).volume(&store);
+    let server = setup.set("SERVER_GRPC_PORT", grpc).start();
+    fill(&server);
+    let json = scratch.join("result.json");
+    for scheme in ["grpc", "grpc-stream"] {
+        let words = format!(
+            "load --url {scheme}://127.0.0.1:{grpc} --connections 1 --window 1 --events {EVENTS} --bytes {EVENT_BYTES} \
+             --warmup 0 --seconds 60 --batches 4 --record {} --json {}",
+            scratch.join(scheme).display(),
+            json.display()
+        );
+        let mut command = program::clean(&program::built("ringtail-bench"));
+        command.args(words.split_whitespace());
+        let finished = program::run(command, scratch.path(), 120);
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        let text = std::fs::read_to_string(&json).expect("the driver wrote it");
+        let result: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        let totals = &result["totals"];
+        // INTERNAL_ERROR is 3; a status of gRPC's own would stand above 100.
+        assert_eq!(
+            totals["refused_by_code"],
+            serde_json::json!({"3": 4}),
+            "{totals}"
+        );
+        assert_eq!(totals["lost_connections"], 0, "{totals}");
+        let reason = totals["first_reason"].as_str().unwrap_or_default();
+        assert!(!reason.is_empty(), "a refusal without its reason");
     }
     server.kill();
     journal::verify(&store);

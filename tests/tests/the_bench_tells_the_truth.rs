@@ -4,7 +4,7 @@
 use ringtail_tests::journal;
 use ringtail_tests::program::{self, Finished};
 use ringtail_tests::scratch::Scratch;
-use ringtail_tests::server::{Server, Setup};
+use ringtail_tests::server::{Server, Setup, free_ports};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -37,12 +37,19 @@ fn number(value: &Value) -> f64 {
 
 /// A server, and one run against it: the result.
 fn run(scratch: &Scratch, server: &Server, scheme: &str, words: &str) -> Value {
-    let json = scratch.join("result.json");
     let url = format!("{scheme}://127.0.0.1:{}/api/v1/events", server.port);
+    run_at(scratch, &url, words)
+}
+
+fn run_at(scratch: &Scratch, url: &str, words: &str) -> Value {
+    let json = scratch.join("result.json");
     let words = format!("load --url {url} {words} --json {}", json.display());
     kept(scratch, &words);
     read(&json)
 }
+
+/// The two ways of gRPC, as schemes.
+const GRPC: [&str; 2] = ["grpc", "grpc-stream"];
 
 #[test]
 fn what_was_acknowledged_is_read_back_from_the_store_and_from_the_running_server() {
@@ -108,6 +115,63 @@ fn an_open_loop_sends_what_was_asked_and_tells_its_delays() {
         assert_eq!(result["publishRate"].as_array().map(Vec::len), Some(3));
         assert!(number(&result["aggregatedPublishLatency99pct"]) > 0.0);
     }
+    server.stop();
+}
+
+#[test]
+fn what_grpc_acknowledged_is_read_back_whether_in_calls_or_in_one_stream() {
+    let scratch = Scratch::new("bench-grpc");
+    let [port, _] = free_ports();
+    let server = Setup::new(&scratch)
+        .set("RINGTAIL_SHARDS", 2)
+        .set("SERVER_GRPC_PORT", port)
+        .start();
+    let words = format!(
+        "--connections 5 --window 3 --events 7 --bytes 60@3,1500@1 --types 5 --warmup 0 --seconds 60 \
+         --batches 40 --verify --volumes {}",
+        scratch.join("store").display()
+    );
+    for scheme in GRPC {
+        let result = run_at(&scratch, &format!("{scheme}://127.0.0.1:{port}"), &words);
+        let account = &result["account"];
+        assert_eq!(account["acknowledged"], 200, "{account}");
+        assert_eq!(account["stored"], 200, "{account}");
+        assert_eq!(account["missing"], 0, "{account}");
+        assert_eq!(account["duplicated_events"], 0, "{account}");
+    }
+    // Without a record a window beyond what the server lets in at once is no error, nor is an open loop.
+    for scheme in GRPC {
+        let url = format!("{scheme}://127.0.0.1:{port}");
+        let shape = "--connections 2 --warmup 0 --seconds 60 --batches 500";
+        let result = run_at(&scratch, &url, &format!("{shape} --window 300"));
+        assert_eq!(result["totals"]["acknowledged"], 1_000, "{result}");
+        let result = run_at(&scratch, &url, &format!("{shape} --rate max"));
+        assert_eq!(result["totals"]["acknowledged"], 1_000, "{result}");
+        let open = "--connections 4 --events 5 --rate 2000 --warmup 0 --seconds 2";
+        let open = &run_at(&scratch, &url, open)["open_loop"];
+        let intended = number(&open["intended"]);
+        assert!((795.0..805.0).contains(&intended), "{open}");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_call_that_fails_is_a_refusal_with_its_status() {
+    let scratch = Scratch::new("bench-grpc-refused");
+    let [port, _] = free_ports();
+    let server = Setup::new(&scratch).set("SERVER_GRPC_PORT", port).start();
+    let json = scratch.join("result.json");
+    let words = format!(
+        "load --url grpc://127.0.0.1:{port} --connections 2 --events 5 --bytes 1000000 --warmup 0 \
+         --seconds 60 --batches 3 --json {}",
+        json.display()
+    );
+    let finished = bench(&scratch, &words);
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let result = read(&json);
+    // RESOURCE_EXHAUSTED is 8.
+    assert_eq!(result["totals"]["refused_by_code"]["108"], 6, "{result}");
+    assert_eq!(result["totals"]["lost_connections"], 0, "{result}");
     server.stop();
 }
 

@@ -14,7 +14,9 @@ const URL: &str = "ws://127.0.0.1:8080/api/v1/events";
 
 #[derive(Clone, Debug, clap::Args, Serialize)]
 pub(crate) struct Arguments {
-    /// Where the server takes events: ws://host:port/path or http://host:port/path (REST).
+    /// Where the server takes events: ws://host:port/path, ws-deflate://host:port/path (WebSocket with
+    /// permessage-deflate, as the server must be set to take it), http://host:port/path (REST),
+    /// grpc://host:port (a call for each batch) or grpc-stream://host:port (one call for all).
     #[arg(long, default_value = URL)]
     pub(super) url: String,
     /// A server by name, such as a=ws://127.0.0.1:8080/api/v1/events; several are measured in turn,
@@ -53,7 +55,8 @@ pub(super) struct PaceArguments {
     /// A batch of an open loop that is sent later than this is counted as late.
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 1_000)]
     pub(super) late_us: u64,
-    /// Batches outstanding on each connection of a closed loop; 16 for WebSocket, always 1 for REST.
+    /// Batches outstanding on each connection of a closed loop; 16 when not given, always 1 for REST. A gRPC
+    /// server bounds the calls of a connection.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) window: Option<u32>,
     /// Pause of a connection of a closed loop between an answer and the next batch.

@@ -9,8 +9,9 @@
 
 use std::{
     collections::VecDeque,
-    io::{ErrorKind, Read},
+    io::{self, ErrorKind, Read},
     net::TcpStream,
+    sync::Arc,
     time::Instant,
 };
 
@@ -23,7 +24,10 @@ use crate::{
     host,
     message::{Answer, STATUS_SUCCESS, Shape},
     record::Recorder,
-    wire::{ANSWER_BYTES_MAX, Heard, Protocol, Target},
+    wire::{
+        ANSWER_BYTES_MAX, Heard, Protocol, Target,
+        grpc::{Client, Told},
+    },
 };
 
 /// What all connections of a worker use in turn.
@@ -52,7 +56,9 @@ struct Flying {
 pub(super) struct Connection {
     number: u32,
     protocol: Protocol,
-    pub(super) socket: Option<TcpStream>,
+    pub(super) socket: Option<Arc<TcpStream>>,
+    /// What speaks for the connection where the protocol has state.
+    client: Option<Box<Client>>,
     supply: Supply,
     /// Of an open loop: when batches were meant to be sent that are not sent yet, oldest first.
     due: VecDeque<Instant>,
@@ -80,6 +86,7 @@ impl Connection {
             number,
             protocol,
             socket: None,
+            client: None,
             supply,
             due: VecDeque::new(),
             flying: VecDeque::new(),
@@ -94,10 +101,28 @@ impl Connection {
     }
 
     /// Takes a socket that was opened, and the bytes that were read behind the opening.
-    pub(super) fn admit(&mut self, socket: TcpStream, carry: Vec<u8>) {
+    pub(super) fn admit(
+        &mut self,
+        socket: TcpStream,
+        carry: Vec<u8>,
+        target: &Target,
+        identity: &[(&str, &str)],
+    ) -> io::Result<()> {
         assert!(self.socket.is_none() && self.flying.is_empty());
+        let socket = Arc::new(socket);
+        if self.protocol.has_client() {
+            let is_stream = self.protocol == Protocol::GrpcStream;
+            let client = Client::new(Arc::clone(&socket), target, identity, is_stream)?;
+            self.client = Some(Box::new(client));
+        }
         self.socket = Some(socket);
         self.carry = carry;
+        Ok(())
+    }
+
+    /// Closes the socket.
+    pub(super) fn hang_up(&mut self) {
+        (self.socket, self.client) = (None, None);
     }
 
     /// Breaks the connection off; gives how many batches were not answered.
@@ -106,7 +131,8 @@ impl Connection {
         self.flying.clear();
         self.supply.forget();
         self.carry.clear();
-        (self.socket, self.mute, self.wants_write) = (None, false, false);
+        self.hang_up();
+        (self.mute, self.wants_write) = (false, false);
         // Batches of a number are numbered without a gap, so a record needs a new number.
         self.number = self.number.saturating_add(connections);
         self.batch = 0;
@@ -136,7 +162,19 @@ impl Connection {
     }
 
     pub(super) fn has_bytes_to_send(&self) -> bool {
-        self.is_open() && !self.mute && !self.supply.is_empty()
+        let waits = match &self.client {
+            Some(client) => client.is_full(),
+            None => !self.supply.is_empty(),
+        };
+        self.is_open() && !self.mute && waits
+    }
+
+    /// Whether the way to the server takes another batch.
+    fn has_room(&mut self, kind: Loop) -> bool {
+        match &mut self.client {
+            Some(client) => client.has_room(),
+            None => kind == Loop::Closed || self.supply.has_room(),
+        }
     }
 
     /// A batch is meant to be sent.
@@ -150,18 +188,19 @@ impl Connection {
             return;
         }
         let rules = desk.rules;
-        while self.flying.len() < rules.window && self.sent < rules.batches_max {
+        while self.flying.len() < rules.window
+            && self.sent < rules.batches_max
+            && self.has_room(rules.kind)
+        {
             let counts_from = match rules.kind {
-                Loop::Closed => desk.now,
-                Loop::Max if self.supply.has_room() => desk.now,
-                Loop::Open { late_us } if self.supply.has_room() => {
+                Loop::Closed | Loop::Max => desk.now,
+                Loop::Open { late_us } => {
                     let Some(intended) = self.due.pop_front() else {
                         return;
                     };
                     desk.tally.sent_late(intended, desk.now, late_us);
                     intended
                 }
-                Loop::Max | Loop::Open { .. } => return,
             };
             self.queue(desk, counts_from);
         }
@@ -171,12 +210,17 @@ impl Connection {
         self.sent += 1;
         self.batch += 1;
         let batch = self.batch;
-        match &mut self.supply {
-            Supply::Pooled(supply) => supply.queue(),
-            Supply::Staged(supply) => {
+        match (&mut self.supply, &mut self.client) {
+            (Supply::Pooled(supply), None) => supply.queue(),
+            (Supply::Pooled(supply), Some(client)) => client.ask(batch, supply.take_body()),
+            (Supply::Staged(supply), client) => {
                 desk.scratch.clear();
                 desk.shape.encode(self.number, batch, &mut desk.scratch);
-                supply.queue(&self.protocol.prepare(desk.target, &desk.scratch));
+                let message = self.protocol.prepare(desk.target, &desk.scratch);
+                match client {
+                    None => supply.queue(&message),
+                    Some(client) => client.ask(batch, message.body),
+                }
             }
         }
         if let Some(recorder) = &mut desk.recorder {
@@ -188,7 +232,10 @@ impl Connection {
     /// Sends what the socket takes. A socket that takes no more is ended by [`Self::receive`],
     /// which reads what is left in it first.
     pub(super) fn send(&mut self) {
-        if self.has_bytes_to_send()
+        if let Some(client) = self.client.as_mut().filter(|_| !self.mute) {
+            client.write();
+            self.mute = client.ended().is_some();
+        } else if self.has_bytes_to_send()
             && let Some(socket) = &self.socket
         {
             self.mute = self.supply.write(socket).is_err();
@@ -204,14 +251,17 @@ impl Connection {
 
     /// Reads and settles all answers that have come.
     pub(super) fn receive(&mut self, desk: &mut Desk<'_>) {
+        if self.client.is_some() {
+            return self.hear(desk);
+        }
         let mut buffer = std::mem::take(&mut desk.buffer);
         while self.lost.is_none() {
             let head = self.carry.len();
             buffer[..head].copy_from_slice(&self.carry);
-            let Some(socket) = &mut self.socket else {
+            let Some(socket) = &self.socket else {
                 break;
             };
-            match socket.read(&mut buffer[head..]) {
+            match (&**socket).read(&mut buffer[head..]) {
                 Ok(0) => self.lose("the server closed the connection"),
                 Ok(read) => {
                     // The moment at which the answer was read, not at which the loop began its turn.
@@ -232,6 +282,34 @@ impl Connection {
         desk.buffer = buffer;
     }
 
+    /// The same for a protocol that has a client.
+    fn hear(&mut self, desk: &mut Desk<'_>) {
+        let Some(mut client) = self.client.take() else {
+            return;
+        };
+        client.read();
+        desk.now = host::now();
+        while self.lost.is_none()
+            && let Some(told) = client.hear()
+        {
+            match told {
+                Told::Answer { batch, payload } => self.answer(batch, &payload, desk),
+                Told::Failed { batch, failure } => {
+                    let answer = Answer {
+                        code: failure.code,
+                        reason: failure.text.as_bytes(),
+                        ..Answer::default()
+                    };
+                    self.settle(Some(batch), &answer, desk);
+                }
+            }
+        }
+        if let Some(why) = client.ended() {
+            self.lose(why);
+        }
+        self.client = Some(client);
+    }
+
     pub(super) fn lose(&mut self, reason: &str) {
         self.lost.get_or_insert_with(|| reason.to_owned());
     }
@@ -244,7 +322,7 @@ impl Connection {
         {
             used += taken.bytes;
             match taken.heard {
-                Heard::Answer(payload) => self.answer(payload, desk),
+                Heard::Answer(payload) => self.answer(None, payload, desk),
                 Heard::Ping(payload) => self.supply.queue_control(&self.protocol.pong(payload)),
                 Heard::Nothing => {}
                 Heard::Closed(why) => self.lose(&why),
@@ -256,11 +334,27 @@ impl Connection {
         used
     }
 
-    fn answer(&mut self, payload: &[u8], desk: &mut Desk<'_>) {
+    /// Settles an answer. The protocol may know which batch it is for; with a record the answer must say so, too.
+    fn answer(&mut self, batch: Option<u64>, payload: &[u8], desk: &mut Desk<'_>) {
         let Some(answer) = Answer::read(payload) else {
             return self.lose("the server sent an answer that is no protobuf");
         };
-        let Some(flying) = self.take_flying(&answer, desk) else {
+        if desk.recorder.is_none() {
+            return self.settle(batch, &answer, desk);
+        }
+        let guid = std::str::from_utf8(answer.guid).ok();
+        let named = guid.and_then(|guid| desk.shape.batch_of(self.number, guid));
+        if named.is_some() && batch.is_none_or(|batch| named == Some(batch)) {
+            self.settle(named, &answer, desk);
+        } else {
+            let reason = answer.reason.escape_ascii();
+            self.lose(&format!("the server answered what was not asked: {reason}"));
+        }
+    }
+
+    /// Counts what came of a batch; without its number, of the oldest.
+    fn settle(&mut self, batch: Option<u64>, answer: &Answer<'_>, desk: &mut Desk<'_>) {
+        let Some(flying) = self.take_flying(batch) else {
             let reason = answer.reason.escape_ascii();
             return self.lose(&format!("the server answered what was not asked: {reason}"));
         };
@@ -277,24 +371,19 @@ impl Connection {
             desk.tally
                 .success(flying.counts_from, desk.now, is_open_loop);
         } else {
-            desk.tally.refusal(&answer, desk.now);
+            desk.tally.refusal(answer, desk.now);
         }
         if let Some(think) = desk.rules.think {
             self.rests_until = Some(desk.now + think);
         }
     }
 
-    /// The batch that an answer is for.
-    fn take_flying(&mut self, answer: &Answer<'_>, desk: &Desk<'_>) -> Option<Flying> {
-        if desk.recorder.is_none() {
+    fn take_flying(&mut self, batch: Option<u64>) -> Option<Flying> {
+        let Some(batch) = batch else {
             return self.flying.pop_front();
-        }
-        let guid = std::str::from_utf8(answer.guid).ok()?;
-        let batch = desk.shape.batch_of(self.number, guid)?;
-        let place = self
-            .flying
-            .iter()
-            .position(|flying| flying.batch == batch)?;
+        };
+        let mut flying = self.flying.iter();
+        let place = flying.position(|flying| flying.batch == batch)?;
         self.flying.remove(place)
     }
 }

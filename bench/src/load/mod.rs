@@ -275,7 +275,9 @@ fn seat_all(
         let mut connection = Connection::new(number, target.protocol, supply);
         if number == 0 || crowd.ramp_up == 0 {
             let (socket, carry) = source.connect(target, &lines)?;
-            connection.admit(socket, carry);
+            connection
+                .admit(socket, carry, target, &lines)
+                .map_err(during("open a connection"))?;
         }
         shares[number as usize % threads].push(Seat {
             connection,

@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+
 use crate::{message::Shape, wire::Prepared, wire::Target};
 
 /// Slices given to one system call.
@@ -151,6 +153,13 @@ impl Pooled {
         self.waiting += 1;
     }
 
+    /// The next message as its client wants it, which keeps it until it is sent.
+    pub(super) fn take_body(&mut self) -> Bytes {
+        let message = &self.pool.messages[self.next % self.pool.messages.len()];
+        self.next += 1;
+        message.body.clone()
+    }
+
     fn pieces(&self, ahead: usize) -> [&[u8]; PIECES] {
         let message = &self.pool.messages[(self.next + ahead) % self.pool.messages.len()];
         [&message.head, &self.own, &message.body]
@@ -287,7 +296,7 @@ mod tests {
     fn pool(messages: &[(&str, &str)]) -> Arc<Pool> {
         let prepared = |(head, body): &(&str, &str)| Prepared {
             head: head.as_bytes().to_vec(),
-            body: body.as_bytes().to_vec(),
+            body: body.as_bytes().to_vec().into(),
         };
         let messages = messages.iter().map(prepared).collect();
         Arc::new(Pool { messages })

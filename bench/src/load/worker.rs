@@ -220,7 +220,7 @@ impl<'a> Worker<'a> {
         }
         self.desk.rules.gone.store(true, Ordering::Relaxed);
         // Closing it takes it from the poller too.
-        self.seats[index].connection.socket = None;
+        self.seats[index].connection.hang_up();
         Ok(())
     }
 
@@ -339,10 +339,19 @@ impl<'a> Worker<'a> {
             Step::Open(carry) => {
                 epoll::delete(&self.epoll, &opening.socket)?;
                 let took = self.desk.now.saturating_duration_since(opening.since);
+                let seat = &mut self.seats[index];
+                let identity = pairs(&seat.identity);
+                let target = self.desk.target;
+                if let Err(error) = seat
+                    .connection
+                    .admit(opening.socket, carry, target, &identity)
+                {
+                    self.put_back(index, opening.since, &error.to_string());
+                    return Ok(());
+                }
                 let tally = &mut self.desk.tally;
                 tally.opening_us.saturating_record(took.as_micros() as u64);
                 tally.storms.opened += 1;
-                self.seats[index].connection.admit(opening.socket, carry);
                 self.watch(index)
             }
             Step::Failed(why) => {

@@ -43,6 +43,9 @@ pub(super) struct Scenario {
     pub(super) step: Vec<Step>,
 }
 
+/// More copies than anybody keeps.
+const VOLUMES_MAX: u32 = 8;
+
 fn one() -> u32 {
     1
 }
@@ -58,6 +61,9 @@ pub(super) struct Target {
     pub(super) url: Option<String>,
     #[serde(default)]
     pub(super) protocol: Protocol,
+    /// Folders that each hold a copy of the log, all on the disk that is measured.
+    #[serde(default = "one")]
+    pub(super) volumes: u32,
     /// Cores that the whole process is confined to.
     #[serde(default)]
     pub(super) cpu: Vec<usize>,
@@ -81,16 +87,31 @@ pub(super) enum Program {
 pub(super) enum Protocol {
     #[default]
     WebSocket,
+    #[serde(rename = "websocket-deflate")]
+    WebSocketDeflate,
     Rest,
+    /// A call for each batch.
+    Grpc,
+    /// One call for all batches of a connection.
+    #[serde(rename = "grpc-stream")]
+    GrpcStream,
 }
 
 impl Protocol {
+    /// Whether the server has a port of its own for it.
+    pub(super) fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::GrpcStream)
+    }
+
     pub(super) fn url(self, port: u16) -> String {
-        let scheme = match self {
-            Self::WebSocket => "ws",
-            Self::Rest => "http",
+        let (scheme, path) = match self {
+            Self::WebSocket => ("ws", "/api/v1/events"),
+            Self::WebSocketDeflate => ("ws-deflate", "/api/v1/events"),
+            Self::Rest => ("http", "/api/v1/events"),
+            Self::Grpc => ("grpc", ""),
+            Self::GrpcStream => ("grpc-stream", ""),
         };
-        format!("{scheme}://127.0.0.1:{port}/api/v1/events")
+        format!("{scheme}://127.0.0.1:{port}{path}")
     }
 }
 
@@ -120,6 +141,8 @@ pub(super) enum Kind {
     Load,
     /// Connections that do nothing: what does one cost?
     Idle,
+    /// Connections that come and go: how many a second?
+    Churn,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -161,6 +184,7 @@ impl Scenario {
             if target.start.is_some() == target.url.is_some() {
                 return Err(format!("target {}: give either start or url", target.name));
             }
+            target.sensible()?;
         }
         for (index, step) in self.step.iter().enumerate() {
             let Some(rate) = &step.rate_of else {
@@ -179,6 +203,27 @@ impl Scenario {
                     step.name
                 ));
             }
+        }
+        Ok(())
+    }
+}
+
+impl Target {
+    fn sensible(&self) -> Result<(), String> {
+        let is_ringtail = self.start == Some(Program::Ringtail);
+        let is_null = self.start.is_some() && !is_ringtail;
+        if is_null && !matches!(self.protocol, Protocol::WebSocket | Protocol::Rest) {
+            return Err(format!(
+                "target {}: of ours only ringtail speaks that protocol",
+                self.name
+            ));
+        }
+        let volumes = if is_ringtail { 1..=VOLUMES_MAX } else { 1..=1 };
+        if !volumes.contains(&self.volumes) {
+            return Err(format!(
+                "target {}: volumes are 1 to {VOLUMES_MAX}, and only ringtail has some",
+                self.name
+            ));
         }
         Ok(())
     }
@@ -294,5 +339,12 @@ mod tests {
         assert!(wrong("part = 0.5", "part = 1.5").contains("above 0 and at most 1"));
         assert!(wrong("rounds = 3", "rounds = 0").contains("at least one"));
         assert!(wrong("rounds = 3", "round = 3").contains("unknown field"));
+        let start = "start = \"null-tokio\"";
+        let with = |more: &str| format!("{start}\n{more}");
+        assert!(wrong(start, &with("volumes = 2")).contains("only ringtail has some"));
+        assert!(
+            wrong(start, &with("protocol = \"grpc\"")).contains("of ours only ringtail speaks")
+        );
+        assert!(wrong(start, "start = \"ringtail\"\nvolumes = 9").contains("1 to 8"));
     }
 }

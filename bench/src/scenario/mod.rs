@@ -4,6 +4,7 @@
 //! What came out is printed with the question before it and behind it how to read it, and goes into a
 //! file for `report` and `compare`.
 
+mod churn;
 mod file;
 mod idle;
 mod stage;
@@ -112,13 +113,34 @@ impl Show<'_> {
             Kind::Load => self.load(step, &servers),
             Kind::Idle => {
                 // The shared flags are those of `load`, which are not those of `idle`.
-                let flags = step.flags(&toml::Table::new());
+                let flags = self.own_flags(step)?;
                 for server in &servers {
                     self.verdict = self.verdict.worse(idle::hold(server, &flags)?);
                 }
                 Ok(())
             }
+            Kind::Churn => {
+                let flags = self.own_flags(step)?;
+                for _ in 0..self.scenario.rounds {
+                    for server in &servers {
+                        self.verdict = self.verdict.worse(churn::come_and_go(server, &flags)?);
+                    }
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// The flags of a step that is no load; of `--set` only what the step has itself.
+    fn own_flags(&self, step: &Step) -> Result<Vec<String>, ScenarioError> {
+        let mut flags = step.flags(&toml::Table::new());
+        for given in &self.arguments.set {
+            let (flag, value) = setting(given)?;
+            if let Some(place) = flags.iter().position(|word| *word == flag) {
+                value.clone_into(&mut flags[place + 1]);
+            }
+        }
+        Ok(flags)
     }
 
     fn load(&mut self, step: &Step, servers: &[Server]) -> Result<(), Box<dyn std::error::Error>> {
@@ -150,10 +172,7 @@ impl Show<'_> {
     /// Puts the flags of `--set` in the place of those that the file has.
     fn override_flags(&self, mut words: Vec<String>) -> Result<Vec<String>, ScenarioError> {
         for given in &self.arguments.set {
-            let (flag, value) = given.split_once('=').ok_or_else(|| ScenarioError::Set {
-                given: given.clone(),
-            })?;
-            let flag = format!("--{flag}");
+            let (flag, value) = setting(given)?;
             if let Some(place) = words.iter().position(|word| *word == flag) {
                 words.drain(place..place + 2);
             }
@@ -183,6 +202,15 @@ impl Show<'_> {
     }
 }
 
+/// Flag and value of a word of `--set`.
+fn setting(given: &str) -> Result<(String, &str), ScenarioError> {
+    let parts = given.split_once('=');
+    let (flag, value) = parts.ok_or_else(|| ScenarioError::Set {
+        given: given.to_owned(),
+    })?;
+    Ok((format!("--{flag}"), value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +233,6 @@ mod tests {
             }
             read += 1;
         }
-        assert!(9 <= read);
+        assert!(14 <= read);
     }
 }

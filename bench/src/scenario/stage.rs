@@ -102,9 +102,11 @@ impl Server {
         let store = places.folder.join(folder);
         fs::create_dir_all(&store).map_err(failed("make its store"))?;
         self.store = Some(store.clone());
-        let [port, admin] = free_ports().map_err(failed("find free ports"))?;
+        let [port, admin, grpc] = free_ports().map_err(failed("find free ports"))?;
+        let speaks_grpc = target.protocol.is_grpc();
         let said = store.join("said");
         let log = fs::File::create(&said).map_err(failed("make its log"))?;
+        let volumes = volumes(&store, target.volumes).map_err(failed("make its volumes"))?;
         let mut command = Command::new(&places.ringtail);
         command
             .arg("serve")
@@ -112,14 +114,18 @@ impl Server {
             .envs(env)
             .env("SERVER_WEBSOCKET_PORT", port.to_string())
             .env("RINGTAIL_ADMIN_PORT", admin.to_string())
-            .env("RINGTAIL_LOG_VOLUMES", store.join("volume"))
+            // A door that nobody knocks at stays shut: its port would be the same for each server.
+            .env(
+                "SERVER_GRPC_PORT",
+                if speaks_grpc { grpc } else { 0 }.to_string(),
+            )
+            .env("RINGTAIL_LOG_VOLUMES", volumes.join(","))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        fs::create_dir_all(store.join("volume")).map_err(failed("make its store"))?;
         let child = host::confined(&target.cpu, || command.spawn());
         self.child = Some(child.map_err(failed("start it"))?);
-        self.url = target.protocol.url(port);
+        self.url = target.protocol.url(if speaks_grpc { grpc } else { port });
         self.wait_until_ready(&format!("127.0.0.1:{admin}"), &said)
     }
 
@@ -188,11 +194,20 @@ fn end(child: &mut Child) {
     let _gone = child.wait();
 }
 
-/// Two ports that nobody holds now.
-fn free_ports() -> io::Result<[u16; 2]> {
-    let held = [
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-    ];
-    Ok([held[0].local_addr()?.port(), held[1].local_addr()?.port()])
+/// Makes so many folders for volumes.
+fn volumes(store: &Path, count: u32) -> io::Result<Vec<String>> {
+    let make = |number| -> io::Result<String> {
+        let folder = store.join(format!("volume-{number}"));
+        fs::create_dir_all(&folder)?;
+        Ok(folder.to_string_lossy().into_owned())
+    };
+    (1..=count).map(make).collect()
+}
+
+/// Three ports that nobody holds now.
+fn free_ports() -> io::Result<[u16; 3]> {
+    let bind = || TcpListener::bind("127.0.0.1:0");
+    let held = [bind()?, bind()?, bind()?];
+    let port = |of: usize| held[of].local_addr().map(|address| address.port());
+    Ok([port(0)?, port(1)?, port(2)?])
 }

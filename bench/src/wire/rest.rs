@@ -17,7 +17,7 @@ pub(super) fn prepare(target: &Target, request: &[u8]) -> Prepared {
     );
     Prepared {
         head: head.into_bytes(),
-        body: request.to_vec(),
+        body: request.to_vec().into(),
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
     fn the_parts_of_a_request_are_one_request() {
         let target = Target::parse("http://127.0.0.1:80/api/v1/events").unwrap();
         let Prepared { head, body } = prepare(&target, b"hello");
-        let request = [head, own_part(&[("X-User-ID", "a")]), body].concat();
+        let request = [head, own_part(&[("X-User-ID", "a")]), body.to_vec()].concat();
         let text = String::from_utf8(request).unwrap();
         assert_eq!(
             text,

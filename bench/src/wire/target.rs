@@ -20,8 +20,8 @@ const LAST_BYTE_MAX: u8 = 254;
 pub(crate) enum ConnectError {
     /// Mend the `--url` or `--target`.
     #[error(
-        "{url} is no address of the form ws://host:port/path (WebSocket) or \
-         http://host:port/path (REST)"
+        "{url} is no address of the form ws://host:port/path (WebSocket), ws-deflate://host:port/path \
+         (the same, compressed), http://host:port/path (REST), grpc://host:port (a call for each batch) or grpc-stream://host:port (one call for all)"
     )]
     Url { url: String },
     /// The server is not there, or not yet; or, for some causes, this side is out of ports.
@@ -62,7 +62,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads `ws://host:port/path` or `http://host:port/path` and looks the host up.
+    /// Reads a URL such as `ws://host:port/path` and looks the host up.
     pub(crate) fn parse(url: &str) -> Result<Self, ConnectError> {
         let wrong = || ConnectError::Url {
             url: url.to_owned(),
@@ -74,7 +74,12 @@ impl Target {
         Ok(Self {
             protocol,
             authority: authority.to_owned(),
-            path: if path.is_empty() { "/" } else { path }.to_owned(),
+            path: if path.is_empty() {
+                protocol.path()
+            } else {
+                path
+            }
+            .to_owned(),
             address: addresses.next().ok_or_else(wrong)?,
         })
     }
@@ -223,6 +228,11 @@ mod tests {
         assert_eq!(
             (target.path.as_str(), target.protocol),
             ("/", Protocol::Rest)
+        );
+        let target = Target::parse("grpc-stream://127.0.0.1:1").unwrap();
+        assert_eq!(
+            (target.path.as_str(), target.protocol),
+            ("/ringtail.v1.EventStream/SendEvents", Protocol::GrpcStream)
         );
         for url in [
             "tcp://127.0.0.1:80/",

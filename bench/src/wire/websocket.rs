@@ -2,8 +2,10 @@
 //!
 //! Works on bytes and knows no socket. The masking key is fixed, so that a frame can be made once
 //! and sent often: masking protects proxies from scripts in browsers, which is nothing that a driver
-//! of load has to fear.
+//! of load has to fear. What is compressed is compressed message by message, without a context, so it can be
+//! made once and sent often, too; answers are taken plain only, and none of them needs more.
 
+use flate2::{Compress, Compression, FlushCompress};
 use thiserror::Error;
 
 use super::{
@@ -15,7 +17,17 @@ pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 
+/// What a client says that wants to compress.
+pub(super) const DEFLATE_OFFER: (&str, &str) = (
+    "Sec-WebSocket-Extensions",
+    "permessage-deflate; client_no_context_takeover; server_no_context_takeover",
+);
+/// The end of a flushed stream, which RFC 7692 has left out.
+const FLUSHED_END: [u8; 4] = [0, 0, 0xff, 0xff];
+
 const FINAL: u8 = 0x80;
+/// A message is compressed.
+const PACKED: u8 = 0x40;
 const MASKED: u8 = 0x80;
 /// The length follows in two bytes.
 const LENGTH_16: u8 = 126;
@@ -54,6 +66,17 @@ pub(super) fn upgraded(bytes: &[u8]) -> Result<Option<usize>, ConnectError> {
     }
     let said = head.lines().next().unwrap_or_default().to_owned();
     Err(ConnectError::Refused { said })
+}
+
+/// The same for a client that offered to compress: a server that will not is of no use.
+pub(super) fn upgraded_with_deflate(bytes: &[u8]) -> Result<Option<usize>, ConnectError> {
+    let end = upgraded(bytes)?;
+    let head = String::from_utf8_lossy(&bytes[..end.unwrap_or(0)]);
+    if end.is_some() && !head.contains("permessage-deflate") {
+        let said = "it upgrades, and takes no permessage-deflate".to_owned();
+        return Err(ConnectError::Refused { said });
+    }
+    Ok(end)
 }
 
 /// Takes one frame off the head of `bytes` and says what it means.
@@ -98,6 +121,25 @@ fn write_head(opcode: u8, masked: u8, payload_bytes: usize, out: &mut Vec<u8>) {
             out.extend_from_slice(&(bytes as u64).to_be_bytes());
         }
     }
+}
+
+/// Appends one final masked frame with a compressed message.
+pub(super) fn write_deflated(message: &[u8], out: &mut Vec<u8>) {
+    let mut compress = Compress::new(Compression::default(), false);
+    let mut packed = Vec::with_capacity(message.len() + 64);
+    loop {
+        let read = compress.total_in() as usize;
+        compress
+            .compress_vec(&message[read..], &mut packed, FlushCompress::Sync)
+            .expect("compressing into memory does not fail");
+        if packed.len() < packed.capacity() {
+            break;
+        }
+        packed.reserve(message.len() + 64);
+    }
+    assert!(packed.ends_with(&FLUSHED_END));
+    packed.truncate(packed.len() - FLUSHED_END.len());
+    write_frame(PACKED | BINARY, &packed, out);
 }
 
 /// Appends one final masked frame.
@@ -232,6 +274,40 @@ mod tests {
             let mut server = WebSocket::from_raw_socket(io::Cursor::new(frame), Role::Server, None);
             assert_eq!(server.read().unwrap().into_data(), payload);
         }
+    }
+
+    #[test]
+    fn a_compressed_frame_inflates_to_its_message() {
+        for bytes in [0, 1, 200, 70_001] {
+            let message: Vec<u8> = (0..bytes).map(|number| (number / 7) as u8).collect();
+            let mut frame = Vec::new();
+            write_deflated(&message, &mut frame);
+            assert_eq!(frame[0], 0xc2);
+            let head = read_head(&frame).unwrap();
+            let mut packed = frame.split_off(head.bytes + MASK.len());
+            assert_eq!(packed.len() as u64, head.length);
+            mask(&mut packed);
+            packed.extend_from_slice(&FLUSHED_END);
+            let mut plain = Vec::with_capacity(message.len() + 64);
+            let mut inflate = flate2::Decompress::new(false);
+            let flush = flate2::FlushDecompress::Sync;
+            inflate.decompress_vec(&packed, &mut plain, flush).unwrap();
+            assert_eq!(plain, message);
+        }
+    }
+
+    #[test]
+    fn a_server_that_takes_nothing_compressed_is_left() {
+        let plain = format!("HTTP/1.1 101 x\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
+        assert!(upgraded_with_deflate(plain.as_bytes()).is_err());
+        assert!(matches!(
+            upgraded_with_deflate(&plain.as_bytes()[..20]),
+            Ok(None)
+        ));
+        let extension = "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+        let packed = plain.replace("\r\n\r\n", &format!("\r\n{extension}"));
+        let end = upgraded_with_deflate(packed.as_bytes()).unwrap();
+        assert_eq!(end, Some(packed.len()));
     }
 
     #[test]

@@ -128,6 +128,8 @@ pub enum Note {
     Cut(Cut),
     /// A ping could not be sent.
     PingFailed,
+    /// A pong could not be sent.
+    PongFailed,
     /// A WebSocket was closed for breaking the protocol, with this close code.
     ProtocolError {
         code: u16,

@@ -398,6 +398,7 @@ impl<'a, I: Intake> Session<'a, I> {
                 }
                 Item::Ping(payload) => {
                     self.outbox.put(|out| websocket::write_pong(payload, out));
+                    self.vigil.owe_pong();
                 }
                 Item::Pong(_) => self.pong(),
                 Item::Close { code, .. } => return Stop::Cue(Cue::PeerClosed(code)),

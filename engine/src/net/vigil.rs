@@ -23,6 +23,8 @@ pub(super) struct Vigil {
     write: Moment,
     write_mark: u64,
     awaits_pong: bool,
+    /// The answer to a client's ping waits for the kernel to take it.
+    owes_pong: bool,
     /// Something came since a proof is waited for. It may have been on its way for long.
     was_heard: bool,
     /// It was overdue while there was more to read, and got some more time, once.
@@ -68,6 +70,7 @@ impl Vigil {
             write: Moment::NEVER,
             write_mark: 0,
             awaits_pong: false,
+            owes_pong: false,
             was_heard: false,
             had_grace: false,
         }
@@ -163,6 +166,16 @@ impl Vigil {
 
     pub(super) fn all_is_taken(&mut self) {
         self.write = Moment::NEVER;
+        self.owes_pong = false;
+    }
+
+    /// A ping was answered; the answer is yet to leave.
+    pub(super) fn owe_pong(&mut self) {
+        self.owes_pong = true;
+    }
+
+    pub(super) fn owes_pong(&self) -> bool {
+        self.owes_pong
     }
 
     /// Whether a time for the client to take what waits is to be set: it has none, or has kept the last.
@@ -181,6 +194,7 @@ impl Vigil {
         *self = Self {
             write: self.write,
             write_mark: self.write_mark,
+            owes_pong: self.owes_pong,
             ..Self::of_writing()
         };
     }

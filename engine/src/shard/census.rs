@@ -76,6 +76,7 @@ pub struct GroupCounts {
     pub connections_over_limit: u64,
     pub connections_current: u64,
     pub ping_failures: u64,
+    pub pong_failures: u64,
     pub session_ms: Tally,
     /// From the client's `sent_time` to the events' being safe, for each event of the batch.
     pub event_ms: Tally,
@@ -99,6 +100,7 @@ impl Default for GroupCounts {
             connections_over_limit: 0,
             connections_current: 0,
             ping_failures: 0,
+            pong_failures: 0,
             session_ms: Tally::new(&SESSION_BORDERS_MS),
             event_ms: Tally::new(&BORDERS_MS),
             server_ms: Tally::new(&BORDERS_MS),
@@ -121,6 +123,7 @@ impl GroupCounts {
         self.connections_over_limit += other.connections_over_limit;
         self.connections_current += other.connections_current;
         self.ping_failures += other.ping_failures;
+        self.pong_failures += other.pong_failures;
         self.session_ms.add(&other.session_ms);
         self.event_ms.add(&other.event_ms);
         self.server_ms.add(&other.server_ms);

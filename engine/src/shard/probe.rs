@@ -238,6 +238,7 @@ impl Probe {
             Note::Replaced => counters.connections_replaced += 1,
             Note::Cut(cut) => *counters.cut_mut(cut) += 1,
             Note::PingFailed => group.ping_failures += 1,
+            Note::PongFailed => group.pong_failures += 1,
             Note::ProtocolError { .. } => {
                 counters.protocol_errors += 1;
                 group.protocol_errors += 1;

@@ -46,6 +46,8 @@ struct Office {
     /// Events go to Kafka, and there is no log.
     has_no_log: bool,
     connections: Cell<usize>,
+    /// Connections that found the port full.
+    turned_away: Cell<u64>,
 }
 
 /// Serves the port until the task is dropped.
@@ -56,6 +58,7 @@ pub(super) fn serve(listener: Listener, fleet: Rc<Fleet>, settings: &Settings) -
         copies: settings.shard.log.copies,
         has_no_log: settings.shard.kafka.is_some(),
         connections: Cell::new(0),
+        turned_away: Cell::new(0),
     });
     spawn_local(async move {
         loop {
@@ -74,6 +77,7 @@ pub(super) fn serve(listener: Listener, fleet: Rc<Fleet>, settings: &Settings) -
 impl Office {
     fn admit(self: Rc<Self>, stream: Stream) {
         if limit::ADMIN_CONNECTIONS_MAX <= self.connections.get() {
+            self.turned_away.set(self.turned_away.get() + 1);
             return;
         }
         self.connections.set(self.connections.get() + 1);
@@ -134,7 +138,7 @@ impl Office {
                 records::read(&self.fleet, topic, partition, query).await
             }
             _ if uri.path() == &*self.metrics_path => {
-                pages::metrics(&self.fleet, self.copies).await
+                pages::metrics(&self.fleet, self.copies, self.turned_away.get()).await
             }
             _ => refuse(
                 StatusCode::NOT_FOUND,

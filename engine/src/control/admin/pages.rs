@@ -30,7 +30,8 @@ pub(super) fn readiness(fleet: &Fleet) -> Reply {
 }
 
 /// Also while shards start or one hangs: the page then says so by what is missing.
-pub(super) async fn metrics(fleet: &Fleet, copies: Copies) -> Reply {
+/// `turned_away` connections have found this port full.
+pub(super) async fn metrics(fleet: &Fleet, copies: Copies, turned_away: u64) -> Reply {
     let snapshots = match fleet.snapshots().await {
         Ok(snapshots) => snapshots,
         Err(Unanswered::Absent) => Vec::new(),
@@ -44,6 +45,7 @@ pub(super) async fn metrics(fleet: &Fleet, copies: Copies) -> Reply {
         volumes: reports.map(seen),
         ready: fleet.unready().is_none(),
         shards: fleet.len(),
+        admin_turned_away: turned_away,
     };
     let page = metrics::page(&snapshots, &fleet.table(), &vitals);
     reply(StatusCode::OK, PROMETHEUS, page)

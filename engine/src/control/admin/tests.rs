@@ -133,6 +133,36 @@ fn topics_are_truncated_on_every_shard_or_on_one() {
     });
 }
 
+/// Opens one connection more than there may be; gives what the metrics then say of it.
+fn overfill(address: SocketAddr) -> u64 {
+    let open = || TcpStream::connect(address).unwrap();
+    let mut held: Vec<_> = (0..limit::ADMIN_CONNECTIONS_MAX).map(|_| open()).collect();
+    let mut nothing = Vec::new();
+    // It ends, with or without an error.
+    let _ended = open().read_to_end(&mut nothing);
+    assert!(nothing.is_empty());
+    let mut text = String::new();
+    let question = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let told = held[0].write_all(question);
+    let told = told.and_then(|()| held[0].read_to_string(&mut text));
+    let name = "ringtail_admin_connections_refused_total ";
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    told.ok().and(line).map_or(0, |line| line.parse().unwrap())
+}
+
+#[test]
+fn who_finds_the_port_full_is_counted() {
+    with_port(async |_, address| {
+        // On a machine that stands still those that are held run out of time before the last has come.
+        for _ in 0..5 {
+            if 1 <= blocking(move || overfill(address)).await {
+                return;
+            }
+        }
+        panic!("nobody was counted");
+    });
+}
+
 #[test]
 fn metrics_come_from_every_shard() {
     with_port(async |_, address| {

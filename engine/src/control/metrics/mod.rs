@@ -27,6 +27,8 @@ pub(crate) struct Vitals {
     pub(crate) cluster: Option<(u32, usize)>,
     /// Shards that were started; those without a snapshot did not answer in time.
     pub(crate) shards: usize,
+    /// Connections to the admin port that were too many.
+    pub(crate) admin_turned_away: u64,
 }
 
 /// From 50 µs to 10 s, recorded in µs, shown in seconds.
@@ -105,6 +107,13 @@ fn about(page: &mut Page, snapshots: &[Box<Snapshot>], table: &Table, vitals: &V
     let name = "ringtail_shards";
     page.head(name, Family::Gauge, "Shards that were started.");
     page.sample(name, &[], vitals.shards);
+    let name = "ringtail_admin_connections_refused_total";
+    page.head(
+        name,
+        Family::Counter,
+        "Connections to this port that were too many at once.",
+    );
+    page.sample(name, &[], vitals.admin_turned_away);
     let name = "ringtail_shard_info";
     page.head(
         name,

@@ -244,7 +244,7 @@ fn failures(sums: &Sums<'_>) -> [Metric; 4] {
             "server_pong_failure_total",
             Family::Counter,
             "Pongs that could not be sent.",
-            sums.by_group(|_| 0),
+            sums.by_group(|counts| counts.pong_failures),
         ),
         metric(
             "conn_close_err_count",

@@ -74,6 +74,7 @@ const VITALS: Vitals = Vitals {
     ready: true,
     volumes: None,
     shards: 2,
+    admin_turned_away: 3,
 };
 
 fn value(text: &str, sample: &str) -> u64 {
@@ -234,6 +235,7 @@ fn a_page_without_answers_still_tells_that_it_is_so() {
     );
     assert_eq!(value(&text, "ringtail_ready"), 0);
     assert_eq!(value(&text, "ringtail_shards"), 2);
+    assert_eq!(value(&text, "ringtail_admin_connections_refused_total"), 3);
     assert!(!text.contains("ringtail_shard_info{"));
 }
 

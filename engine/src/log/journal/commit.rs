@@ -282,6 +282,7 @@ impl<D: Disk> Committer<D> {
         let frame = buffer.as_mut();
         frame[contents.end..bytes].fill(0);
         inner.chain = header.encode(frame);
+        contents.sections = header.sections;
         inner.next_sequence = sequence.next();
         let position = open.position;
         inner.tail.keep(now, open.life, position, &frame[..bytes]);

@@ -82,7 +82,7 @@ impl<D: Disk> Inner<D> {
         }
     }
 
-    fn settle(&mut self, frame: InFlight, flush_us: u64) {
+    fn settle(&mut self, mut frame: InFlight, flush_us: u64) {
         assert!(self.durable < Some(frame.sequence));
         self.durable = Some(frame.sequence);
         if frame.ticket.is_some() {
@@ -96,7 +96,7 @@ impl<D: Disk> Inner<D> {
             .into_iter()
             .find(|segment| frame.sequence <= segment.last);
         let segment = segment.expect("a frame in flight lies in a segment that is not sealed");
-        for (topic, mut place) in frame.contents.places {
+        for (topic, mut place) in frame.contents.places.drain(..) {
             self.topics.settle(topic, &place);
             place.position += frame.position;
             let topic = self.topics.id(topic);
@@ -111,5 +111,6 @@ impl<D: Disk> Inner<D> {
                 event_bytes: frame.contents.event_bytes,
             });
         }
+        self.staging.recycle(frame.contents);
     }
 }

@@ -13,7 +13,7 @@ use super::super::format::batch;
 use super::super::format::footer::Place;
 use super::super::format::frame::{HEADER_BYTES, Section};
 use super::super::format::origin::{self, OriginRow, Run};
-use super::super::format::section::{self, BATCH_ROW_BYTES};
+use super::super::format::section::{self, BATCH_ROW_BYTES, BatchRow};
 use super::topic::Topics;
 use crate::limit::{BLOCK_BYTES, RECORD_BATCH_BYTES_MAX};
 use crate::unit::{Micros, Offset, TopicIndex};
@@ -89,6 +89,11 @@ pub(super) struct Staging {
     kind_bytes: usize,
     definition_bytes: usize,
     scratch: Vec<u8>,
+    /// While a frame is closed: its batches' order, and what each became.
+    order: Vec<usize>,
+    finished: Vec<BatchRow>,
+    /// Contents of frames that are done, empty, kept for their memory.
+    spare: Vec<Contents>,
     events: u64,
     event_bytes: u64,
     last_ms: i64,
@@ -113,6 +118,9 @@ impl Staging {
             kind_bytes: 0,
             definition_bytes: 0,
             scratch: Vec::new(),
+            order: Vec::new(),
+            finished: Vec::new(),
+            spare: Vec::new(),
             events: 0,
             event_bytes: 0,
             last_ms,
@@ -326,6 +334,10 @@ impl Staging {
             }
         }
         self.batches.truncate(KEPT_BATCHES);
+        self.order.clear();
+        self.order.shrink_to(KEPT_BATCHES);
+        self.finished.clear();
+        self.finished.shrink_to(KEPT_BATCHES);
         self.payload_end = HEADER_BYTES;
         self.aside_bytes = 0;
         self.open = 0;

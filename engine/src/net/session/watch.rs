@@ -38,9 +38,18 @@ impl<I: Intake> Session<'_, I> {
             let peer = &self.outbox.peer;
             self.door.intake.note_of(peer, Note::PingFailed);
         }
+        self.note_unsent_pong();
         match error.kind() {
             io::ErrorKind::TimedOut => Cue::Cut(Cut::SlowReader),
             _ => Cue::PeerGone,
+        }
+    }
+
+    /// The end has come, and a pong has not left in its time.
+    fn note_unsent_pong(&self) {
+        if self.vigil.owes_pong() {
+            let peer = &self.outbox.peer;
+            self.door.intake.note_of(peer, Note::PongFailed);
         }
     }
 
@@ -53,7 +62,12 @@ impl<I: Intake> Session<'_, I> {
         let mut has_pinged = false;
         while let Some(due) = self.vigil.due(now, reading, &self.door.settings) {
             match due {
-                Due::Cut(cut) => return Poll::Ready(Turn::Cue(Cue::Cut(cut))),
+                Due::Cut(cut) => {
+                    if cut == Cut::SlowReader {
+                        self.note_unsent_pong();
+                    }
+                    return Poll::Ready(Turn::Cue(Cue::Cut(cut)));
+                }
                 Due::Proven => self.says_alive(),
                 Due::Ping => {
                     self.ping();

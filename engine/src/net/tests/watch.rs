@@ -137,6 +137,29 @@ fn who_reads_no_answers_is_cut_off() {
 }
 
 #[test]
+fn a_pong_that_the_client_does_not_take_is_counted() {
+    let settings = Settings {
+        write_wait: SOON,
+        ..patient()
+    };
+    World::run_with(settings, async |world| {
+        let address = world.doors.local_address().unwrap();
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        let sending = std::thread::spawn(move || {
+            client.write_all(upgrade("").as_bytes()).unwrap();
+            let mut part = binary(&vec![9; 10_000]);
+            // A masked ping without a payload.
+            part.extend_from_slice(&[0x89, 0x80, 1, 2, 3, 4]);
+            while client.write_all(&part).is_ok() {}
+        });
+        world.wait_until(|it| it.echo.noted(Note::PongFailed)).await;
+        world.wait_until(|it| it.doors.connections() == 0).await;
+        sending.join().unwrap();
+        assert!(!world.echo.noted(Note::Cut(Cut::NoPong)));
+    });
+}
+
+#[test]
 fn a_head_that_trickles_is_cut_off_and_an_idle_connection_is_let_go() {
     let settings = Settings {
         head_wait: SOON,

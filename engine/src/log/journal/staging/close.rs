@@ -7,8 +7,11 @@ use super::super::super::format::frame::{HEADER_BYTES, Section, SectionKind, sec
 use super::super::super::format::origin;
 use super::super::super::format::section::{self, BatchRow};
 use super::super::topic::Topics;
-use super::{Contents, OpenBatch, Staging};
+use super::{Contents, KEPT_BATCHES, OpenBatch, Staging};
 use crate::unit::TopicIndex;
+
+/// Contents of frames whose memory is kept: as many as may be in flight, and some.
+const KEPT_CONTENTS: usize = 8;
 
 impl Staging {
     /// Completes the batches and writes the frame's sections, all but its header, into `frame`.
@@ -19,13 +22,12 @@ impl Staging {
         topics: &mut Topics,
         keep_origins: bool,
     ) -> Contents {
-        let mut contents = Contents {
-            end: HEADER_BYTES,
-            events: self.events,
-            event_bytes: self.event_bytes,
-            ..Contents::default()
-        };
+        let mut contents = self.spare.pop().unwrap_or_default();
+        contents.end = HEADER_BYTES;
+        contents.events = self.events;
+        contents.event_bytes = self.event_bytes;
         if 0 < self.open {
+            self.put_in_order();
             self.close_payload(frame, topics, &mut contents);
             if keep_origins {
                 self.close_origins(frame, &mut contents);
@@ -37,39 +39,45 @@ impl Staging {
         contents
     }
 
+    /// Takes the memory of a frame's contents back, for a later frame.
+    pub(in super::super) fn recycle(&mut self, mut contents: Contents) {
+        if self.spare.len() < KEPT_CONTENTS && contents.places.capacity() <= 2 * KEPT_BATCHES {
+            contents.sections.clear();
+            contents.places.clear();
+            self.spare.push(contents);
+        }
+    }
+
     /// The order of batches in the frame: direct ones lie there already, the others follow.
-    fn order(&self) -> impl Iterator<Item = usize> + use<> {
-        let is_direct = |batch: &OpenBatch| batch.direct_at.is_some();
-        let (mut direct, aside): (Vec<_>, Vec<_>) =
-            (0..self.open).partition(|index| is_direct(&self.batches[*index]));
-        direct.extend(aside);
-        direct.into_iter()
+    fn put_in_order(&mut self) {
+        let batches = &self.batches[..self.open];
+        let those = |direct: bool| {
+            let all = batches.iter().enumerate();
+            let those = all.filter(move |(_, batch)| batch.direct_at.is_some() == direct);
+            those.map(|(index, _)| index)
+        };
+        self.order.clear();
+        self.order.extend(those(true).chain(those(false)));
     }
 
     fn close_payload(&mut self, frame: &mut [u8], topics: &Topics, contents: &mut Contents) {
-        let mut rows = Vec::with_capacity(self.open);
-        let order: Vec<usize> = self.order().collect();
-        let starts: Vec<usize> = order
-            .iter()
-            .filter_map(|index| self.batches[*index].direct_at)
-            .skip(1)
-            .collect();
         let direct_end = self.payload_end;
         let mut at = self.payload_end;
-        let mut direct_seen = 0;
-        for index in order {
-            let open = &mut self.batches[index];
+        self.finished.clear();
+        for (turn, index) in self.order.iter().enumerate() {
+            let next = self.order.get(turn + 1);
+            let next_direct = next.and_then(|next| self.batches[*next].direct_at);
+            let open = &mut self.batches[*index];
             let place = if let Some(start) = open.direct_at {
-                let end = starts.get(direct_seen).copied().unwrap_or(direct_end);
-                direct_seen += 1;
-                start..end
+                start..next_direct.unwrap_or(direct_end)
             } else {
                 let start = at;
                 at += open.aside.len();
                 frame[start..at].copy_from_slice(&open.aside);
                 start..at
             };
-            rows.push(open.finish(&mut frame[place.clone()], topics));
+            self.finished
+                .push(open.finish(&mut frame[place.clone()], topics));
             contents.places.push(open.place(place));
         }
         let bytes = (at - HEADER_BYTES) as u32;
@@ -81,7 +89,7 @@ impl Staging {
         });
         contents.end = at;
         self.scratch.clear();
-        section::write_batches(&rows, &mut self.scratch);
+        section::write_batches(&self.finished, &mut self.scratch);
         contents.put(frame, SectionKind::BATCHES, false, &self.scratch);
     }
 
@@ -91,8 +99,8 @@ impl Staging {
         let row_bytes = self.rows.len() as u32;
         origin::write_head(rows, self.open as u32, kinds, row_bytes, &mut self.scratch);
         self.scratch.extend_from_slice(&self.rows);
-        for index in self.order() {
-            origin::write_runs(&self.batches[index].runs, &mut self.scratch);
+        for index in &self.order {
+            origin::write_runs(&self.batches[*index].runs, &mut self.scratch);
         }
         for kind in &self.kinds {
             origin::write_type(kind, &mut self.scratch);
