@@ -11,6 +11,8 @@ mod bells;
 mod commit;
 mod delete;
 mod examine;
+mod follow;
+mod forward;
 mod keeping;
 mod ledger;
 mod living;
@@ -34,6 +36,8 @@ mod tests;
 
 pub use commit::{Committer, Step};
 pub use delete::TruncateError;
+pub use follow::{FollowError, Followed, Follower, Spot};
+pub use forward::{Load, Overflow};
 pub use prepare::Preparer;
 pub use read::{ReadError, ReadRecord};
 pub use rebuild::RebuildError;
@@ -53,6 +57,7 @@ use super::{Flush, Origin};
 use crate::limit::{BATCH_EVENTS_MAX, BLOCK_BYTES, FRAME_BYTES_MAX};
 use crate::unit::{Epoch, JournalId, Micros, Offset, Sequence, Ticket, TopicId, TopicIndex};
 use bells::Bells;
+use forward::Forwarding;
 use keeping::Roll;
 use read::Reading;
 use scrub::Scrubbing;
@@ -97,6 +102,8 @@ pub struct Keeping {
     /// A sealed segment is rewritten when less than this part of its batches is alive, in percent; 0 for
     /// never.
     pub repack_below: u32,
+    /// The journal is forwarded: what is not yet forwarded stays, or goes last.
+    pub spool: Option<Overflow>,
 }
 
 impl Settings {
@@ -168,6 +175,7 @@ struct Inner<D: Disk> {
     topics: Topics,
     keeping: Roll,
     scrubbing: Scrubbing,
+    forwarding: Forwarding,
 
     staging: Staging,
     /// The buffer of the open frame; `None` while nothing is staged.

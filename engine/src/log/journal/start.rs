@@ -10,6 +10,7 @@ use super::super::planted::{self, Planted};
 use super::super::recover::{Found, Recovered, Walked};
 use super::super::wake::Receipt;
 use super::super::walk::read_whole;
+use super::forward::Forwarding;
 use super::keeping::Roll;
 use super::read::Reading;
 use super::scrub::Scrubbing;
@@ -84,6 +85,7 @@ pub(super) fn opening_sections<D: Disk>(inner: &mut Inner<D>) -> Vec<(SectionKin
     ];
     sections.extend(inner.membership_section());
     sections.extend(loss_section(&inner.losses));
+    sections.extend(inner.cursor_section());
     let tombstones = inner.topics.tombstones();
     if !tombstones.is_empty() {
         let mut contents = Vec::new();
@@ -214,6 +216,10 @@ impl<D: Disk> Inner<D> {
             topics,
             keeping: Roll::new(recovered.membership),
             scrubbing: Scrubbing::default(),
+            forwarding: Forwarding {
+                cursor: recovered.forwarded,
+                ..Forwarding::default()
+            },
             staging: Staging::new(frame_bytes_max, newest_ms),
             buffer: None,
             staged_since: Micros(0),
