@@ -30,9 +30,11 @@ root() {
 
 step "Looking for tools"
 missing=()
-for tool in gcc make curl python3; do
+for tool in gcc g++ make pkg-config curl python3; do
     command -v "$tool" >/dev/null 2>&1 || missing+=("$tool")
 done
+[[ -f /usr/include/openssl/ssl.h ]] || missing+=(libssl-dev)
+[[ -f /usr/include/zlib.h ]] || missing+=(zlib1g-dev)
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 if ((${#missing[@]})); then
     step "Installing ${missing[*]}"

@@ -27,12 +27,20 @@ missing=()
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 step "Looking for tools"
 need gcc gcc
+need g++ g++
 need make make
 need curl curl
 need mkfs.ext4 e2fsprogs
 need losetup mount
 need mount mount
 need python3 python3
+need pkg-config pkg-config
+# The real Kafka for the tests runs on Java and comes by Maven.
+need java default-jre-headless
+need mvn maven
+need flock util-linux
+[[ -f /usr/include/openssl/ssl.h ]] || missing+=(libssl-dev)
+[[ -f /usr/include/zlib.h ]] || missing+=(zlib1g-dev)
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 if ((${#missing[@]})); then
     step "Installing ${missing[*]}"
@@ -56,6 +64,9 @@ if ! cmp -s "$wanted" "$venv/requirements.txt"; then
         fail "the packages of $wanted could not be installed"
     cp "$wanted" "$venv/requirements.txt"
 fi
+
+step "Fetching Kafka"
+CARGO_TARGET_DIR=$target tests/kafka/broker.sh fetch || fail "Apache Kafka could not be fetched by Maven"
 
 step "Building (debug)"
 cargo build --workspace --locked </dev/null || fail "it does not build"

@@ -1,7 +1,8 @@
 //! # Ringtail's engine
 //!
 //! Batches of events arrive on a socket, are written to the log, and are answered when they are
-//! safe. One core (a *shard*) owns a batch for its whole life.
+//! safe. One core (a *shard*) owns a batch for its whole life. Where Kafka is the destination, `kafka` stands in
+//! the place of `log`.
 //!
 //! ```text
 //!     net -> frame -> event -> route -> log -> ack -> net
@@ -14,6 +15,7 @@
 //! | `event`   | messages                  | batches of events; answers as bytes     |
 //! | `route`   | event types               | topics                                  |
 //! | `log`     | routed batches            | places in the journal, durable marks    |
+//! | `kafka`   | records                   | what became of each                     |
 //! | `ack`     | durable marks             | who may be answered now, in order       |
 //! | `net`     | sockets                   | messages in, answers out                |
 //! | `shard`   | all of the above          | one core's life                         |
@@ -32,6 +34,7 @@ pub mod ack;
 pub mod control;
 pub mod event;
 pub mod frame;
+pub mod kafka;
 pub mod log;
 pub mod net;
 pub mod route;

@@ -70,6 +70,16 @@ impl Client {
         Self { socket }
     }
 
+    /// How long an answer may take from now on.
+    ///
+    /// # Panics
+    /// When the socket takes no such option.
+    pub fn be_patient(&self, seconds: u64) {
+        let patience = Some(Duration::from_secs(seconds));
+        let set = self.socket.get_ref().set_read_timeout(patience);
+        set.expect("a socket takes options");
+    }
+
     /// Sends one request; `false` when the connection has ended.
     pub fn send(&mut self, guid: &str, kind: &str, payloads: &[Vec<u8>]) -> bool {
         let text = request_json(guid, kind, payloads);
@@ -94,7 +104,8 @@ impl Client {
             }
             Ok(other) => panic!("a text was answered with {other:?}"),
             Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                panic!("no answer came in {} seconds", PATIENCE.as_secs())
+                let patience = self.socket.get_ref().read_timeout();
+                panic!("no answer came in {patience:?}")
             }
             Err(error) => Heard::Gone(error.to_string()),
         }

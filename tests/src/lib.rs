@@ -14,6 +14,8 @@
 //! | `http`    | requests over a plain socket                                     |
 //! | `client`  | a WebSocket client that numbers what it sends                    |
 //! | `hostile` | bytes that are nearly right, connections that end badly          |
+//! | `kafka`   | real Apache Kafka: one broker or several, killed, paused, read back |
+//! | `delivery` | load, and the account of it against what Kafka has             |
 //! | `journal` | `ringtail log cat`, `verify`, `topics`                           |
 //! | `device`  | a disk of our own, and the kernel's count of its flushes         |
 //! | `metrics` | the metrics page, read                                           |
@@ -23,10 +25,12 @@
 pub mod account;
 pub mod client;
 pub mod decay;
+pub mod delivery;
 pub mod device;
 pub mod hostile;
 pub mod http;
 pub mod journal;
+pub mod kafka;
 pub mod metrics;
 pub mod program;
 pub mod scratch;

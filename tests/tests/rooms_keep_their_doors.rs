@@ -15,6 +15,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("event", &["frame", "unit", "limit"]),
     ("route", &["event", "unit", "limit"]),
     ("log", &["unit", "limit"]),
+    ("kafka", &["rt", "unit", "limit"]),
     ("ack", &["unit", "limit"]),
     (
         "net",
@@ -23,7 +24,7 @@ const DOORS: &[(&str, &[&str])] = &[
     (
         "shard",
         &[
-            "rt", "frame", "event", "route", "log", "ack", "net", "unit", "limit",
+            "rt", "frame", "event", "route", "log", "kafka", "ack", "net", "unit", "limit",
         ],
     ),
     (
@@ -32,6 +33,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "shard",
             "rt",
             "log",
+            "kafka",
             "route",
             "net::Settings",
             "net::Cors",
@@ -47,6 +49,7 @@ const FILE_DOORS: &[(&str, &str)] = &[("engine/src/log/disk.rs", "rt")];
 /// Rooms where a word may stand; everywhere else in the engine it may not.
 const WORDS: &[(&str, &[&str])] = &[
     ("glommio", &["rt"]),
+    ("rdkafka_sys", &["kafka"]),
     ("ringtail_proto", &["event", "net", "control"]),
     ("Mutex", &["control"]),
     ("RwLock", &["control"]),

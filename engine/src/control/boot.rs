@@ -4,6 +4,7 @@
 //! Always:  the host is checked and the store locked before anything of it is read; no shard serves
 //!          before all have recovered.
 
+use super::cluster::Watch;
 use super::config::Settings;
 use super::exit::Exit;
 use super::fleet::{Fleet, Stage};
@@ -12,11 +13,13 @@ use super::metrics::statsd;
 use super::place::{self, Plan};
 use super::shutdown::{self, Cause};
 use super::{admin, catalogue, returning};
+use crate::kafka;
 use crate::limit;
+use crate::log::format::StoreId;
 use crate::log::format::superblock::Superblock;
 use crate::log::store::StoreError;
 use crate::route::Table;
-use crate::rt::executor::{self, Handle, spawn_local};
+use crate::rt::executor::{self, Handle, Task, spawn_local};
 use crate::rt::mailbox::mailbox;
 use crate::rt::stream::{self, Listener, any_address};
 use crate::rt::wake::Signals;
@@ -34,6 +37,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why the program could not start, or not go on.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +45,7 @@ pub(super) enum Error {
     /// Change the host or the configuration.
     #[error(transparent)]
     Host(#[from] rt::Error),
-    #[error("shard.cpus, control.cpu: {0}")]
+    #[error("shard.cpus, control.cpu, publisher.kafka.cpus: {0}")]
     Place(#[from] place::Absent),
     /// Stop the other process, or use another folder.
     #[error("the store in {0} is in use by another process: stop that one, or set log.volumes")]
@@ -52,6 +56,8 @@ pub(super) enum Error {
     Store { folder: PathBuf, source: StoreError },
     #[error(transparent)]
     Catalogue(#[from] catalogue::Error),
+    #[error(transparent)]
+    Kafka(#[from] kafka::Error),
     #[error("signals cannot be heard: {0}")]
     Signals(std::io::Error),
 }
@@ -66,6 +72,7 @@ impl Error {
                 | rt::Error::LimitTooLow { .. }
                 | rt::Error::FileSystem { .. },
             )
+            | Self::Kafka(kafka::Error::Property { .. } | kafka::Error::Start(_))
             | Self::Store {
                 source: StoreError::SegmentBytes { .. },
                 ..
@@ -102,7 +109,11 @@ fn check_and_run(settings: &Settings, allowances: &Allowances) -> Result<Exit, E
     for port in ports.into_iter().chain(settings.shard.net.grpc_port) {
         stream::probe_patiently(any_address(port))?;
     }
-    let folders = house::lock_all(&settings.shard.log.volumes, allowances)?;
+    // Events that go to Kafka leave nothing here.
+    let folders = match settings.shard.kafka {
+        None => house::lock_all(&settings.shard.log.volumes, allowances)?,
+        Some(_) => Vec::new(),
+    };
     let control = executor::Plan::control(plan.control);
     executor::block_on(&control, run(settings, folders, allowances, plan))?
 }
@@ -133,15 +144,14 @@ async fn run(
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     // They hold the locks, for as long as this runs.
     let folders = Rc::new(folders);
-    let house = House::open(settings, &folders, allowances, plan.shards.len() as u32).await?;
+    let house = House::open(settings, &folders, allowances, &plan).await?;
     let fleet = Fleet::new(plan.shards.len(), Arc::clone(&house.table));
     let listener = Listener::bind(any_address(settings.admin_port))?;
     let _admin = admin::serve(listener, Rc::clone(&fleet), settings);
-    let keeper = Rc::clone(&house.keeper);
     let statsd = settings.statsd.clone();
     let statsd = statsd.map(|to| Rc::new(statsd::Sender::new(Rc::clone(&fleet), to)));
     let _sending = statsd.clone().map(|sender| spawn_local(sender.run()));
-    let _topics = spawn_local(Rc::clone(&keeper).serve(Rc::clone(&fleet)));
+    let _topics = house.topics.start(&fleet);
     let mut shards = Vec::new();
     let name_keys = NameKeys::default();
     let ends = peers::between(plan.shards.len());
@@ -150,26 +160,33 @@ async fn run(
         let peers = (ends, name_keys.clone(), neighbours);
         shards.push(start_shard(settings, &house, &fleet, (index, *cpu), peers).await?);
     }
-    keeper.background.start(|rest| {
-        returning::serve(
-            settings.clone(),
-            Rc::clone(&folders),
-            Rc::clone(&fleet),
-            Rc::clone(&keeper),
-            rest,
-        )
-    });
+    if let Topics::Kept(keeper) = &house.topics {
+        keeper.background.start(|rest| {
+            returning::serve(
+                settings.clone(),
+                Rc::clone(&folders),
+                Rc::clone(&fleet),
+                Rc::clone(keeper),
+                rest,
+            )
+        });
+    }
     let started = shutdown::unless_signalled(&mut signals, open_doors(&fleet)).await;
     let cause = match started {
         Some(Ok(())) => {
-            keeper.bury_earlier(&fleet).await;
+            if let Topics::Kept(keeper) = &house.topics {
+                keeper.bury_earlier(&fleet).await;
+            }
             tell_shards(settings, &plan, &fleet);
+            house.tell_kafka(settings);
             shutdown::cause(&mut signals, &fleet).await
         }
         Some(Err(failure)) => Cause::Failure(failure),
         None => Cause::Signal,
     };
-    let grace = settings.shard.drain_window + settings.shard.drain_grace;
+    let kafka = settings.shard.kafka.as_ref();
+    let flush_wait = kafka.map_or(Duration::ZERO, |kafka| kafka.flush_wait);
+    let grace = settings.shard.drain_window + settings.shard.drain_grace + flush_wait;
     // The shards are asked for their last numbers before they are told to drain, and not waited for.
     let last_numbers = pin!(async {
         if let Some(sender) = &statsd {
@@ -182,7 +199,7 @@ async fn run(
         Either::Right((exit, _)) => exit,
     };
     if exit == Exit::Fine {
-        keeper.stop().await;
+        house.topics.stop().await;
         shards.into_iter().for_each(Handle::join);
     }
     Ok(match &cause {
@@ -224,12 +241,36 @@ fn tell_shards(settings: &Settings, plan: &Plan, fleet: &Fleet) {
     tracing::info!("ready: events on port {events}{grpc}, admin on port {admin}");
 }
 
-/// What the control core has of the store.
+/// What the control core has of the store, or of Kafka in its place.
 struct House {
-    store: Superblock,
+    /// `None`: events go to Kafka, and there is none.
+    store: Option<Superblock>,
     volumes: Volumes,
-    keeper: Rc<Keeper>,
+    topics: Topics,
+    /// Where librdkafka's threads run.
+    kafka_cpus: Vec<usize>,
     table: Arc<Table>,
+}
+
+/// Who makes topics.
+enum Topics {
+    Kept(Rc<Keeper>),
+    Watched(Rc<Watch>),
+}
+
+impl Topics {
+    fn start(&self, fleet: &Rc<Fleet>) -> Task<()> {
+        match self {
+            Self::Kept(keeper) => spawn_local(Rc::clone(keeper).serve(Rc::clone(fleet))),
+            Self::Watched(watch) => spawn_local(Rc::clone(watch).serve(Rc::clone(fleet))),
+        }
+    }
+
+    async fn stop(&self) {
+        if let Self::Kept(keeper) = self {
+            keeper.stop().await;
+        }
+    }
 }
 
 impl House {
@@ -238,18 +279,49 @@ impl House {
         settings: &Settings,
         folders: &[Folder],
         allowances: &Allowances,
-        shards: u32,
+        plan: &Plan,
     ) -> Result<Self, Error> {
+        if let Some(kafka) = &settings.shard.kafka {
+            return Self::of_kafka(settings, kafka, plan);
+        }
+        let shards = plan.shards.len() as u32;
         let house::Store { opened, volumes } =
             house::open(settings, folders, allowances, shards).await?;
         let store = opened.superblock;
         let (keeper, table) = Keeper::open(store.store, &settings.shard, &volumes).await?;
         Ok(Self {
-            store,
+            store: Some(store),
             volumes,
-            keeper: Rc::new(keeper),
+            topics: Topics::Kept(Rc::new(keeper)),
+            kafka_cpus: Vec::new(),
             table: Arc::new(table),
         })
+    }
+
+    fn of_kafka(settings: &Settings, kafka: &kafka::Settings, plan: &Plan) -> Result<Self, Error> {
+        let mask = host::allowed_cpus();
+        let cpus = place::apart(settings.kafka_cpus.as_deref(), &plan.shards, mask)?;
+        let route = &settings.shard.route;
+        let watch = Watch::open(kafka, &cpus, route.client_topics_max)?;
+        Ok(Self {
+            store: None,
+            volumes: Volumes::default(),
+            table: Arc::new(watch.table(&route.pattern)),
+            topics: Topics::Watched(Rc::new(watch)),
+            kafka_cpus: cpus,
+        })
+    }
+
+    fn tell_kafka(&self, settings: &Settings) {
+        if let Some(kafka) = &settings.shard.kafka {
+            let cpus: Vec<_> = self.kafka_cpus.iter().map(ToString::to_string).collect();
+            let cpus = cpus.join(",");
+            let brokers = kafka::properties::find(&kafka.properties, "bootstrap.servers");
+            let brokers = brokers.unwrap_or_default();
+            tracing::info!(
+                "events go to Kafka at {brokers}; librdkafka's threads run on CPUs {cpus}"
+            );
+        }
     }
 }
 
@@ -263,16 +335,18 @@ async fn start_shard(
 ) -> Result<Handle<()>, Error> {
     let (give, orders) = mailbox(limit::MAILBOX_DEPTH);
     let (reports, hear) = mailbox(limit::MAILBOX_DEPTH);
+    let journals = house.store.as_ref().map_or(0, |store| store.journals);
     let start = Start {
         shard,
         shards: fleet.len() as u32,
         neighbours,
         cpu: Some(cpu),
         settings: settings.shard.clone(),
-        store: house.store.store,
+        store: house.store.as_ref().map_or(StoreId(0), |store| store.store),
         volumes: house.volumes.clone(),
-        journals: journals_of(shard, fleet.len(), house.store.journals),
-        journals_in_store: house.store.journals,
+        journals: journals_of(shard, fleet.len(), journals),
+        journals_in_store: journals,
+        kafka_cpus: house.kafka_cpus.clone(),
         table: fleet.table(),
         orders,
         reports,

@@ -73,7 +73,9 @@ struct Member {
 pub(super) struct Fleet {
     members: RefCell<Vec<Member>>,
     failure: RefCell<Option<Failure>>,
-    /// Why no topic can be made.
+    /// Brokers and topics.
+    cluster: Cell<Option<(u32, usize)>>,
+    /// Why no topic can be made, or Kafka takes nothing.
     catalogue_fault: RefCell<Option<String>>,
     draining: Cell<bool>,
     table: RefCell<Arc<Table>>,
@@ -104,6 +106,7 @@ impl Fleet {
         Rc::new(Self {
             members: RefCell::new((0..shards).map(member).collect()),
             failure: RefCell::default(),
+            cluster: Cell::new(None),
             catalogue_fault: RefCell::default(),
             draining: Cell::new(false),
             table: RefCell::new(table),
@@ -261,6 +264,21 @@ impl Fleet {
         tracing::error!("the catalogue of topics cannot be written: {reason}");
         let fault = format!("the catalogue of topics cannot be written: {reason}");
         self.catalogue_fault.replace(Some(fault));
+    }
+
+    /// Why an event sent now would not be acknowledged, whichever shard it came to.
+    pub(super) fn tell_fault(&self, fault: Option<String>) {
+        self.catalogue_fault.replace(fault);
+    }
+
+    /// How many brokers and topics the Kafka cluster has.
+    pub(super) fn tell_cluster(&self, brokers: u32, topics: usize) {
+        self.cluster.set(Some((brokers, topics)));
+    }
+
+    /// Brokers and topics of the Kafka cluster; `None` when there is none, or it has not answered yet.
+    pub(super) fn cluster(&self) -> Option<(u32, usize)> {
+        self.cluster.get()
     }
 
     /// From now on the program is about to end.

@@ -1,7 +1,7 @@
 //! The one core that may wait: configuration, start, topics, the admin port, stop.
 //!
 //! Layout:  `cli` parses, `config` resolves, `boot` checks the host and starts shards, `fleet` is what
-//!          is known of them; `catalogue` makes topics, `admin` and `metrics` tell, `shutdown` ends.
+//!          is known of them; `catalogue` makes topics (`cluster` where Kafka has them), `admin` and `metrics` tell, `shutdown` ends.
 //! Always:  no event is ever seen here. Shards are asked by letters and answer by letters.
 //! Core:    the thread of the program; pinned when there is a CPU to spare.
 //! Cancel:  a signal interrupts the start as well; a second one ends at once.
@@ -11,6 +11,7 @@ mod admin;
 mod boot;
 mod catalogue;
 mod cli;
+mod cluster;
 mod config;
 mod desk;
 mod doctor;

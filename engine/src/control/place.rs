@@ -43,6 +43,11 @@ pub(crate) fn parse(text: &str) -> Option<Shards> {
             .contains(&count)
             .then_some(Shards::Count(count));
     }
+    parse_list(text).map(Shards::List)
+}
+
+/// Reads a list such as `0,2-5`; here `3` names one CPU.
+pub(crate) fn parse_list(text: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -59,7 +64,7 @@ pub(crate) fn parse(text: &str) -> Option<Shards> {
     let mut seen = cpus.clone();
     seen.sort_unstable();
     seen.dedup();
-    (seen.len() == cpus.len()).then_some(Shards::List(cpus))
+    (seen.len() == cpus.len()).then_some(cpus)
 }
 
 /// The list form of `cpus`, with runs written as ranges. Reads back by [`parse`].
@@ -116,6 +121,30 @@ pub(crate) fn plan(
     })
 }
 
+/// Where threads run that are not ours: on the CPUs that were chosen for them, else on those without a shard,
+/// else anywhere.
+pub(crate) fn apart(
+    chosen: Option<&[usize]>,
+    shards: &[usize],
+    mask: &[usize],
+) -> Result<Vec<usize>, Absent> {
+    if let Some(chosen) = chosen {
+        return match chosen.iter().find(|cpu| !mask.contains(cpu)) {
+            None => Ok(chosen.to_vec()),
+            Some(&cpu) => Err(Absent {
+                cpu,
+                mask: show(mask),
+            }),
+        };
+    }
+    let free: Vec<usize> = mask
+        .iter()
+        .copied()
+        .filter(|cpu| !shards.contains(cpu))
+        .collect();
+    Ok(if free.is_empty() { mask.to_vec() } else { free })
+}
+
 fn count_for(control: Option<usize>, mask: &[usize]) -> usize {
     let apart = control.is_some() || 4 <= mask.len();
     let count = mask.len() - usize::from(apart && 2 <= mask.len());
@@ -166,6 +195,13 @@ mod tests {
     }
 
     #[test]
+    fn a_single_number_is_a_list_where_lists_are_wanted() {
+        assert_eq!(parse_list("3"), Some(vec![3]));
+        assert_eq!(parse_list("0,2-3"), Some(vec![0, 2, 3]));
+        assert_eq!(parse_list("auto"), None);
+    }
+
+    #[test]
     fn a_shown_list_reads_back() {
         for cpus in [vec![0], vec![0, 2, 3, 4, 5], vec![1, 0], vec![7, 9]] {
             assert_eq!(parse(&show(&cpus)), Some(Shards::List(cpus)));
@@ -204,6 +240,14 @@ mod tests {
         assert_eq!(placed("3", None, &[4, 5]), (vec![4, 5, 4], None));
         assert_eq!(placed("3", Some(5), &[4, 5]), (vec![4, 5, 4], Some(5)));
         assert_eq!(placed("2", Some(4), &[4, 5]), (vec![5, 4], Some(4)));
+    }
+
+    #[test]
+    fn foreign_threads_keep_off_the_shards_where_they_can() {
+        assert_eq!(apart(None, &[0, 1], &[0, 1, 2, 3]), Ok(vec![2, 3]));
+        assert_eq!(apart(None, &[0, 1], &[0, 1]), Ok(vec![0, 1]));
+        assert_eq!(apart(Some(&[1]), &[0, 1], &[0, 1]), Ok(vec![1]));
+        assert!(apart(Some(&[7]), &[0], &[0, 1]).is_err());
     }
 
     #[test]

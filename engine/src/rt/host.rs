@@ -62,6 +62,19 @@ pub(super) fn confine_to(cpus: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// Does something on other CPUs: threads that it starts stay there, and the calling thread comes back to its own.
+/// Where there is nothing in `cpus`, everything stays as it is.
+pub fn on_cpus<T>(cpus: &[usize], act: impl FnOnce() -> T) -> io::Result<T> {
+    if cpus.is_empty() {
+        return Ok(act());
+    }
+    let before = sched_getaffinity(None)?;
+    confine_to(cpus)?;
+    let done = act();
+    sched_setaffinity(None, &before)?;
+    Ok(done)
+}
+
 /// Memory that executors with these registered bytes lock, in bytes.
 pub fn locked_bytes(io_memory_bytes: impl IntoIterator<Item = usize>) -> u64 {
     let of_one = |bytes| bytes as u64 * RINGS_OF_AN_EXECUTOR + RING_BYTES;
@@ -159,6 +172,16 @@ mod tests {
         confine_to(&[last]).unwrap();
         assert_eq!(cpus_of_this_thread(), [last]);
         assert_eq!(allowed_cpus(), all);
+    }
+
+    #[test]
+    fn threads_started_elsewhere_stay_there_and_the_caller_returns() {
+        let all = allowed_cpus();
+        let (first, last) = (all[0], all[all.len() - 1]);
+        confine_to(&[first]).unwrap();
+        let there = on_cpus(&[last], || std::thread::spawn(cpus_of_this_thread).join());
+        assert_eq!(there.unwrap().unwrap(), [last]);
+        assert_eq!(cpus_of_this_thread(), [first]);
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub(super) enum Verdict<'a> {
     Undecodable(&'a str),
     /// It was decoded and cannot be accepted, now or later; and which events are why.
     Refused(&'a str, &'a [EventFault]),
-    /// It could not be made safe.
-    Failed(&'a str),
+    /// It could not be made safe; and which events are why, where it is not all of them alike.
+    Failed(&'a str, &'a [EventFault]),
 }
 
 /// A guid, kept until its answer; the usual 36 characters need no allocation.
@@ -119,7 +119,7 @@ fn outcome(verdict: Verdict<'_>) -> Outcome {
         Verdict::Accepted => Outcome::Accepted,
         Verdict::Undecodable(_) => Outcome::Undecodable,
         Verdict::Refused(..) => Outcome::Refused,
-        Verdict::Failed(_) => Outcome::Failed,
+        Verdict::Failed(..) => Outcome::Failed,
     }
 }
 
@@ -142,7 +142,7 @@ fn with_answer(
             (Code::BadRequest, "deserialization failure", None)
         }
         (Verdict::Refused(reason, _), _) => (Code::BadRequest, reason, Some(guid)),
-        (Verdict::Failed(reason), _) => {
+        (Verdict::Failed(reason, _), _) => {
             text = format!("cannot publish events: {reason}");
             (Code::InternalError, text.as_str(), Some(guid))
         }
@@ -153,7 +153,7 @@ fn with_answer(
         Status::Error
     };
     let events = match verdict {
-        Verdict::Refused(_, events) => events,
+        Verdict::Refused(_, events) | Verdict::Failed(_, events) => events,
         _ => &[],
     };
     write(&Answer {

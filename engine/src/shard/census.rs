@@ -134,6 +134,8 @@ pub struct PairCounts {
     pub bytes: u64,
     pub delivered: u64,
     pub undelivered: u64,
+    /// Of these, those whose topic does not exist.
+    pub unknown: u64,
 }
 
 impl PairCounts {
@@ -142,12 +144,21 @@ impl PairCounts {
         self.bytes += other.bytes;
         self.delivered += other.delivered;
         self.undelivered += other.undelivered;
+        self.unknown += other.unknown;
     }
 }
 
 /// A group's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GroupIndex(u16);
+
+/// What became of one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Delivered,
+    Failed,
+    UnknownTopic,
+}
 
 /// What a batch left behind that waits for its commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,6 +262,26 @@ impl Census {
         Entries((self.waiting.len() - start) as u32)
     }
 
+    /// Counts what a batch holds whose events settle one by one.
+    pub(super) fn send(&mut self, group: GroupIndex, topic: TopicIndex, events: u64, bytes: u64) {
+        let pair = self.pair(topic.0.min(self.labels_max as u32), group.0);
+        pair.events += events;
+        pair.bytes += bytes;
+    }
+
+    /// One event was delivered, or not.
+    pub(super) fn deliver(&mut self, group: GroupIndex, topic: TopicIndex, fate: Fate) {
+        let pair = self.pair(topic.0.min(self.labels_max as u32), group.0);
+        match fate {
+            Fate::Delivered => pair.delivered += 1,
+            Fate::Failed => pair.undelivered += 1,
+            Fate::UnknownTopic => {
+                pair.undelivered += 1;
+                pair.unknown += 1;
+            }
+        }
+    }
+
     /// The oldest batch that waited is safe, or never will be.
     pub(super) fn settle(&mut self, entries: Entries, is_delivered: bool) {
         for _ in 0..entries.0 {
@@ -350,6 +381,7 @@ mod tests {
             bytes: 10 * events,
             delivered,
             undelivered,
+            unknown: 0,
         };
         let zero = Some(TopicIndex(0));
         let wanted = [

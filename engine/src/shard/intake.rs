@@ -1,19 +1,20 @@
-//! From a whole message to its place in the journal: decode, route, append, remember who waits.
+//! From a whole message to its destination: decode, route, append or send, remember who waits.
 
 use super::Settings;
 use super::answer::To;
 use super::claims::{Claims, Place};
 use super::dedupe::{Dedupe, Key};
+use super::deliver::Delivery;
+use super::destination::Destination;
 use super::mail::Report;
 use super::probe::Probe;
+use super::routing::{Asked, Refused};
 use super::settle::Waiter;
 use super::twin::Twin;
 use super::volumes::Disk;
 use crate::ack::Ledger;
 use crate::event::Batch;
-use crate::event::answer::EventFault;
 use crate::frame::Encoding;
-use crate::limit::{self, EVENT_BYTES_MAX, EVENT_FAULTS_MAX, REASON_BYTES_MAX};
 use crate::log::Origin;
 use crate::log::format::origin::{Door, OriginRow};
 use crate::log::journal::{AppendError, Journal, Request, RoutedEvent};
@@ -26,15 +27,6 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// Types that may be asked for at one time; more wait for room.
-const ASKED_MAX: usize = 4096;
-
-/// What became of a type that the control core was asked about.
-pub(super) enum Asked {
-    Pending,
-    Refused(Arc<str>),
-}
 
 /// What changes with every request. Borrowed for a moment, never across an await.
 pub(super) struct Work {
@@ -56,8 +48,7 @@ pub(super) struct Core {
     pub(super) id: ShardId,
     pub(super) settings: Settings,
     pub(super) clock: Rc<MachineClock>,
-    /// Where new events go.
-    pub(super) journal: Journal<Disk>,
+    pub(super) destination: Destination,
     pub(super) table: RefCell<Arc<Table>>,
     pub(super) work: RefCell<Work>,
     pub(super) claims: Rc<Claims>,
@@ -74,6 +65,13 @@ pub(super) struct Core {
 #[derive(Clone)]
 pub(super) struct Shard(pub(super) Rc<Core>);
 
+/// Who has taken a message, or is to.
+enum Taken<'a> {
+    /// What to wait for, and whether it is durable already.
+    ByJournal(Ticket, bool),
+    ByKafka(&'a Delivery),
+}
+
 /// Why a message was not accepted.
 pub(super) enum Stop {
     Wait(Wait),
@@ -85,48 +83,6 @@ pub(super) enum Stop {
     Failed(Arc<str>),
     /// It was there before.
     Repeated(Twin),
-}
-
-/// Why a request can never be accepted.
-#[derive(Default)]
-pub(super) struct Refused {
-    /// It sums up.
-    pub(super) reason: String,
-    /// The first events that are why.
-    pub(super) events: Vec<EventFault>,
-    /// How many there are in all.
-    count: usize,
-}
-
-impl Refused {
-    fn whole(reason: String) -> Self {
-        Self {
-            reason,
-            ..Self::default()
-        }
-    }
-
-    fn add(&mut self, index: usize, why: &str) {
-        self.count += 1;
-        if self.events.len() < EVENT_FAULTS_MAX {
-            self.events.push(EventFault {
-                index: index as u32,
-                reason: limit::cut(why, REASON_BYTES_MAX).into(),
-            });
-        }
-    }
-
-    /// Says in one sentence what is wrong with how many of `events`.
-    fn sum_up(mut self, events: usize) -> Self {
-        if let Some(first) = self.events.first() {
-            let (index, why) = (first.index, &first.reason);
-            self.reason = match self.count {
-                1 => format!("event {index}: {why}"),
-                count => format!("{count} of {events} events, the first is event {index}: {why}"),
-            };
-        }
-        self
-    }
 }
 
 /// A message on its way in.
@@ -145,7 +101,7 @@ impl Core {
         (id, shards): (ShardId, u32),
         settings: Settings,
         clock: Rc<MachineClock>,
-        (journal, table): (Journal<Disk>, Arc<Table>),
+        (destination, table): (Destination, Arc<Table>),
         claims: Rc<Claims>,
     ) -> Self {
         let work = Work {
@@ -166,7 +122,7 @@ impl Core {
             id,
             settings,
             clock,
-            journal,
+            destination,
             table: RefCell::new(table),
             work: RefCell::new(work),
             claims,
@@ -190,15 +146,19 @@ impl Core {
         let work = &mut *work;
         // A journal that refuses answers at once: nobody waits for room that will not come.
         let budget = work.in_flight_bytes < self.settings.in_flight_bytes_max;
-        let room = budget && self.journal.has_room(arrival.message.len());
-        if !room && self.journal.fault().is_none() {
+        let room = budget && self.destination.has_room(arrival.message.len());
+        if !room && self.destination.waits_for_room() {
             work.probe.counters.reads_paused += 1;
             return Err(Wait::Room);
         }
         let now = self.clock.now();
         match self.accept(work, arrival, now) {
-            Ok((ticket, key)) => {
-                self.remember(work, arrival, to, (ticket, key, now));
+            Ok((Taken::ByJournal(ticket, safe), key)) => {
+                self.remember(work, arrival, to, (ticket, safe, key, now));
+                Ok(())
+            }
+            Ok((Taken::ByKafka(delivery), key)) => {
+                self.send(delivery, work, arrival, to, (key, now));
                 Ok(())
             }
             Err(Stop::Wait(wait)) => Err(wait),
@@ -213,13 +173,13 @@ impl Core {
         }
     }
 
-    /// Gives the commit that the request is part of, and the key that it settles.
+    /// Gives who has the request now, and the key that it settles.
     fn accept(
         &self,
         work: &mut Work,
         arrival: &Arrival<'_>,
         now: Micros,
-    ) -> Result<(Ticket, Option<Key>), Stop> {
+    ) -> Result<(Taken<'_>, Option<Key>), Stop> {
         work.batch
             .decode(arrival.encoding, arrival.message)
             .map_err(|refusal| Stop::Undecodable {
@@ -227,17 +187,43 @@ impl Core {
                 guid: refusal.guid,
             })?;
         let key = self.look_back(work, arrival, now)?;
-        let taken = self.append(work, arrival, now);
+        let taken = self.hand_over(work, arrival, now);
         if !matches!(taken, Ok(_) | Err(Stop::Wait(_))) {
             self.free_guid(work, key);
         }
-        let ticket = taken?;
+        let taken = taken?;
         let key = key.and_then(|key| work.dedupe.as_mut()?.take(key));
-        Ok((ticket, key))
+        Ok((taken, key))
     }
 
-    fn append(&self, work: &mut Work, arrival: &Arrival<'_>, now: Micros) -> Result<Ticket, Stop> {
+    /// Finds the topics, and the destination's room.
+    fn hand_over(
+        &self,
+        work: &mut Work,
+        arrival: &Arrival<'_>,
+        now: Micros,
+    ) -> Result<Taken<'_>, Stop> {
         self.route(work, arrival.message)?;
+        match &self.destination {
+            Destination::Journal(journal) => {
+                let (ticket, safe) = self.append(journal, work, arrival, now)?;
+                Ok(Taken::ByJournal(ticket, safe))
+            }
+            Destination::Kafka(delivery) => {
+                self.check_queues(delivery, work, now)?;
+                Ok(Taken::ByKafka(delivery))
+            }
+        }
+    }
+
+    /// Puts the batch into the journal's open frame. The ticket to wait for, and whether it is durable already.
+    fn append(
+        &self,
+        journal: &Journal<Disk>,
+        work: &mut Work,
+        arrival: &Arrival<'_>,
+        now: Micros,
+    ) -> Result<(Ticket, bool), Stop> {
         let source = work.batch.source(arrival.message);
         let table = self.table.borrow();
         let kinds: Vec<&[u8]> = if table.pattern().tells_kind() {
@@ -255,8 +241,11 @@ impl Core {
             origin: self.origin(arrival, &work.batch, now),
             kinds: &kinds,
         };
-        match self.journal.append(now, &request) {
-            Ok(ticket) => Ok(ticket),
+        match journal.append(now, &request) {
+            Ok(ticket) => {
+                let safe = Some(ticket) <= journal.durable() || ticket == Ticket::NONE;
+                Ok((ticket, safe))
+            }
             Err(AppendError::Full) => {
                 work.probe.counters.reads_paused += 1;
                 Err(Stop::Wait(Wait::Room))
@@ -289,95 +278,6 @@ impl Core {
             guid: if full { batch.guid.of(source) } else { &[] },
         })
     }
-
-    /// Finds every event's topic. A type that has none is asked for, once.
-    fn route(&self, work: &mut Work, message: &[u8]) -> Result<(), Stop> {
-        let table = self.table.borrow();
-        let source = work.batch.source(message);
-        work.routed.clear();
-        work.missing.clear();
-        let mut refused = Refused::default();
-        let mut last: Option<(&[u8], RoutedEvent)> = None;
-        for (index, event) in work.batch.events.iter().enumerate() {
-            if EVENT_BYTES_MAX < event.payload.bytes as usize {
-                let bytes = event.payload.bytes;
-                let why = format!("it has {bytes} bytes; at most {EVENT_BYTES_MAX} are allowed");
-                refused.add(index, &why);
-                continue;
-            }
-            let kind = event.kind.of(source);
-            let topic = match &last {
-                Some((known, routed)) if *known == kind => Some(routed.topic),
-                _ => table.route(kind),
-            };
-            let Some(topic) = topic else {
-                if let Err(why) = note_missing(&table, kind, &mut work.missing) {
-                    refused.add(index, &why);
-                }
-                continue;
-            };
-            let (start, bytes) = (event.payload.start, event.payload.bytes);
-            let routed = RoutedEvent {
-                topic,
-                start,
-                bytes,
-            };
-            work.routed.push(routed);
-            last = Some((kind, routed));
-        }
-        if refused.count > 0 {
-            return Err(Stop::Refused(refused.sum_up(work.batch.events.len())));
-        }
-        if work.missing.is_empty() {
-            Ok(())
-        } else {
-            Err(self.ask(work))
-        }
-    }
-
-    /// Asks the control core for the topics of the missing types, or takes its refusal.
-    fn ask(&self, work: &mut Work) -> Stop {
-        for kind in &work.missing {
-            if let Some(Asked::Refused(_)) = work.asked.get(kind)
-                && let Some(Asked::Refused(reason)) = work.asked.remove(kind)
-            {
-                return Stop::Failed(reason);
-            }
-        }
-        if ASKED_MAX <= work.asked.len() {
-            // Refusals whose requests have gone must not keep others from asking.
-            work.asked
-                .retain(|_, asked| matches!(asked, Asked::Pending));
-        }
-        let mut kinds = Vec::new();
-        for kind in work.missing.drain(..) {
-            if work.asked.len() < ASKED_MAX && !work.asked.contains_key(&kind) {
-                work.asked.insert(kind.clone(), Asked::Pending);
-                kinds.push(kind);
-            }
-        }
-        if !kinds.is_empty() {
-            work.posts.push_back(Report::WantTopics {
-                shard: self.id,
-                kinds,
-            });
-            self.posted.wake_all();
-        }
-        Stop::Wait(Wait::Topics)
-    }
-}
-
-/// Notes a type that no topic is known for; says why there can be none.
-fn note_missing(table: &Table, kind: &[u8], missing: &mut Vec<Box<str>>) -> Result<(), String> {
-    let kind = std::str::from_utf8(kind).unwrap_or_default();
-    table.pattern().topic_name(kind)?;
-    if let Some(reason) = &table.closed {
-        return Err((**reason).into());
-    }
-    if !missing.iter().any(|known| **known == *kind) {
-        missing.push(kind.into());
-    }
-    Ok(())
 }
 
 impl Intake for Shard {
@@ -440,7 +340,7 @@ impl Intake for Shard {
     }
 
     fn is_ready(&self) -> bool {
-        self.0.journal.fault().is_none()
+        self.0.destination.fault().is_none()
     }
 
     fn now_seconds(&self) -> i64 {

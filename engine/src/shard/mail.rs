@@ -19,6 +19,8 @@ pub enum Order {
         kinds: Vec<Box<str>>,
         reason: Arc<str>,
     },
+    /// The Kafka cluster cannot be reached (`Some`, why), or can.
+    Cluster { fault: Option<Arc<str>> },
     /// Answer with [`Report::Snapshot`].
     Snapshot { ticket: u64 },
     /// Answer with [`Report::Places`]: the topics' first and next offsets on this shard's journals.

@@ -1,10 +1,11 @@
 //! One core's life: the only room that knows all stages.
 //!
 //! Layout:  `run` opens the shard's journals, serves the doors, obeys the control core and ends in order;
-//!          `intake` takes messages from the doors to the journal; `answer` brings verdicts back;
+//!          `intake` takes messages from the doors to the journal or (`deliver`) to Kafka; `answer` brings verdicts back;
 //!          `claims` holds with the other shards who is connected.
 //! Always:  a request is answered with success only when its commit is durable (or at receipt, when
-//!          the operator chose that); answers to one connection leave in the order of its requests.
+//!          the operator chose that); answers to one connection leave in the order of its requests. With Kafka,
+//!          it is answered when the brokers have every event of it, and answers leave as they come.
 //! Core:    one. Nothing here is `Send` but the letters in the mailboxes.
 //! Full:    at its budget of bytes in flight the shard takes no message; the doors stop reading.
 
@@ -14,11 +15,15 @@ pub mod census;
 pub mod claims;
 pub mod clock;
 pub mod dedupe;
+mod deliver;
+mod destination;
 mod intake;
+mod look;
 pub mod mail;
 mod open;
 pub mod peers;
 pub mod probe;
+mod routing;
 mod run;
 mod settle;
 mod tidy;
@@ -36,6 +41,8 @@ pub struct Settings {
     pub net: crate::net::Settings,
     pub route: crate::route::Settings,
     pub log: crate::log::Settings,
+    /// Where events go; `None`: to the log.
+    pub kafka: Option<crate::kafka::Settings>,
     pub ack: Acknowledge,
     /// WebSockets that may be open at once, over all shards.
     pub connections_max: u32,

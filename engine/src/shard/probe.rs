@@ -16,6 +16,8 @@ pub struct Counters {
     pub batches_refused_policy: u64,
     /// Refused because the log could not take them, or lost on a write error.
     pub batches_refused_log: u64,
+    /// Batches with events that Kafka did not take.
+    pub batches_failed_kafka: u64,
     pub unknown_content_type: u64,
     pub refused_too_large: u64,
     pub refused_no_room: u64,
@@ -28,6 +30,8 @@ pub struct Counters {
     pub events_accepted_bytes: u64,
     pub events_durable: u64,
     pub events_durable_bytes: u64,
+    pub events_delivered: u64,
+    pub events_undelivered: u64,
     pub events_lost_after_receipt: u64,
     pub received_bytes: u64,
     pub commits: u64,
@@ -111,6 +115,8 @@ pub struct Snapshot {
     pub commit_bytes: Histogram<u64>,
     /// From the receipt of a request to its being durable.
     pub durable_us: Histogram<u64>,
+    /// What librdkafka said last of itself, as JSON.
+    pub kafka: Option<Box<str>>,
 }
 
 /// Everything a shard measures, as it measures it.
@@ -123,6 +129,7 @@ pub(super) struct Probe {
     flush_us: Histogram<u64>,
     pub(super) commit_bytes: Histogram<u64>,
     durable_us: Histogram<u64>,
+    pub(super) kafka: Option<Box<str>>,
 }
 
 /// Two significant digits, up to an hour of microseconds or 64 GiB: about 20 KiB each.
@@ -141,6 +148,7 @@ impl Probe {
             flush_us: histogram(),
             commit_bytes: histogram(),
             durable_us: histogram(),
+            kafka: None,
         }
     }
 
@@ -184,6 +192,7 @@ impl Probe {
             flush_us: self.flush_us.clone(),
             commit_bytes: self.commit_bytes.clone(),
             durable_us: self.durable_us.clone(),
+            kafka: self.kafka.clone(),
         }
     }
 }

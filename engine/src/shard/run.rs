@@ -4,17 +4,17 @@ use super::Settings;
 use super::background::Background;
 use super::claims::{Claims, NameKeys, Terms};
 use super::clock::{Clock as _, MachineClock};
+use super::deliver;
+use super::destination::Destination;
 use super::intake::{Core, Shard};
-use super::mail::{Order, Place, Record, Report};
+use super::mail::{Order, Report};
 use super::open::{Opened, journal_settings, open};
 use super::peers::Ends;
-use super::tidy;
 use super::twin::Neighbour;
 use super::volumes::{self, Disk, LastScrub, Volumes};
 use crate::limit;
 use crate::log::format::StoreId;
-use crate::log::journal::{self, Committer, Journal, ReadError, Step};
-use crate::log::report::VolumeReport;
+use crate::log::journal::{Committer, Journal, Step};
 use crate::net::Doors;
 use crate::route::Table;
 use crate::rt;
@@ -22,14 +22,13 @@ use crate::rt::executor::spawn_local;
 use crate::rt::mailbox::{Incoming, Outgoing, Receiver, Sender};
 use crate::rt::stream::any_address;
 use crate::rt::timer::Interval;
-use crate::unit::{JournalId, Offset, ShardId, Ticket, TopicIndex};
+use crate::rt::wake::Bell;
+use crate::unit::{JournalId, ShardId, Ticket};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of records that one answer to a reader may hold.
-const READ_BYTES_MAX: usize = 8 << 20;
 const TICK: Duration = Duration::from_millis(100);
 /// A full disk is tried again this often, in ticks.
 const TICKS_TO_TRY_AGAIN: u32 = 30;
@@ -51,6 +50,8 @@ pub struct Start {
     pub journals: Vec<JournalId>,
     /// How many journals the store has in all: they share the retention.
     pub journals_in_store: u32,
+    /// Where librdkafka's threads run.
+    pub kafka_cpus: Vec<usize>,
     pub table: Arc<Table>,
     pub orders: Receiver<Order>,
     pub reports: Sender<Report>,
@@ -71,6 +72,7 @@ pub async fn run(start: Start) {
         volumes,
         journals,
         journals_in_store,
+        kafka_cpus,
         table,
         orders,
         reports,
@@ -100,10 +102,15 @@ pub async fn run(start: Start) {
             }
         }
     }
-    let Some(first) = opened.first() else { return };
-    let journal = first.journal.clone();
-    let core = Core::new((shard, shards), settings, clock, (journal, table), claims);
-    let core = Rc::new(core);
+    let (destination, bell) = match Destination::find(&settings, &kafka_cpus, &opened) {
+        Ok(found) => found,
+        Err(reason) => {
+            let _ = reports.send(Report::Failed { shard, reason }).await;
+            return;
+        }
+    };
+    let to = (destination, table);
+    let core = Rc::new(Core::new((shard, shards), settings, clock, to, claims));
     core.meet(neighbours);
     let life = Life {
         core,
@@ -115,14 +122,14 @@ pub async fn run(start: Start) {
     };
     let _ = reports.send(Report::Opened { shard, journals }).await;
     Rc::new(life)
-        .serve(opened, &mut orders, Rc::new(reports))
+        .serve(opened, bell, &mut orders, Rc::new(reports))
         .await;
 }
 
 /// A shard that has its journals open.
 pub(super) struct Life {
     pub(super) core: Rc<Core>,
-    cpu: Option<usize>,
+    pub(super) cpu: Option<usize>,
     pub(super) journals: Vec<Kept>,
     background: Background,
     /// They share the rate at which space is given back.
@@ -137,8 +144,8 @@ pub(super) struct Kept {
     pub(super) journal: Journal<Disk>,
     mirror: Disk,
     /// Folders that cannot be used, with the reason.
-    unusable: Vec<(String, String)>,
-    last_scrub: LastScrub,
+    pub(super) unusable: Vec<(String, String)>,
+    pub(super) last_scrub: LastScrub,
 }
 
 impl Kept {
@@ -157,6 +164,7 @@ impl Life {
     async fn serve(
         self: Rc<Self>,
         opened: Vec<Opened>,
+        bell: Option<Bell>,
         orders: &mut Incoming<Order>,
         reports: Rc<Outgoing<Report>>,
     ) {
@@ -180,6 +188,9 @@ impl Life {
                 volumes::scrub(&journal, &settings, &last_scrub, &rest).await;
             });
         }
+        if let Some(bell) = bell {
+            spawn_local(deliver::hear(self.core.clone(), bell)).detach();
+        }
         spawn_local(self.clone().post_letters(reports.clone())).detach();
         spawn_local(self.clone().tick()).detach();
         if 0 < self.core.settings.log.commit_wait_us {
@@ -198,6 +209,9 @@ impl Life {
             open_doors
                 .drain(settings.drain_window, settings.drain_grace)
                 .await;
+        }
+        if let Destination::Kafka(delivery) = &self.core.destination {
+            deliver::end(&self.core, delivery).await;
         }
         // Some of the work waits for commits, which a full disk lets through or refuses only at the end.
         let at_rest = self.background.stop();
@@ -240,6 +254,11 @@ impl Life {
                 self.core.take_table(table);
             }
             Order::TopicsRefused { kinds, reason } => self.core.take_refusal(kinds, &reason),
+            Order::Cluster { fault } => {
+                if let Destination::Kafka(delivery) = &self.core.destination {
+                    delivery.take_fault(fault);
+                }
+            }
             Order::Snapshot { ticket } => {
                 let snapshot = Box::new(self.snapshot());
                 self.core.post(Report::Snapshot { ticket, snapshot });
@@ -364,7 +383,7 @@ impl Life {
         let mut interval = Interval::new(wait / 2);
         loop {
             interval.tick().await;
-            self.core.journal.end_wait();
+            self.core.destination.end_wait();
         }
     }
 
@@ -389,48 +408,13 @@ impl Life {
                 let now = self.core.clock.now();
                 kept.mirror.watch(now, limit::VOLUME_ANSWER_US_MAX);
             }
-            self.tell_fault(self.core.journal.fault().as_deref());
+            if let Destination::Journal(journal) = &self.core.destination {
+                self.tell_fault(journal.fault().as_deref());
+            }
             self.core.sweep_guids();
             // Nobody may be left waiting for room that is there.
             self.core.room.wake_all();
         }
-    }
-
-    fn snapshot(&self) -> super::probe::Snapshot {
-        let in_flight_bytes = self.core.in_flight_bytes() as u64;
-        let mut snapshot = self
-            .core
-            .work
-            .borrow()
-            .probe
-            .snapshot(self.core.id, self.cpu);
-        snapshot.counters.in_flight_bytes = in_flight_bytes;
-        snapshot.counters.dedupe_unasked = self.core.unasked_guids();
-        for kept in &self.journals {
-            let size = kept.journal.size();
-            snapshot.counters.segments += size.segments;
-            snapshot.counters.segments_recycled += size.recycled;
-            snapshot.counters.store_bytes += size.bytes;
-            snapshot.counters.note_tidied(size.dead_bytes, size.tidied);
-        }
-        snapshot
-    }
-
-    fn places(&self) -> Vec<Place> {
-        let mut places = Vec::new();
-        for kept in &self.journals {
-            for (topic, extent) in kept.journal.extents() {
-                places.push(tidy::place((kept.id, &kept.journal), topic, extent));
-            }
-        }
-        places
-    }
-
-    fn volumes(&self) -> Vec<VolumeReport> {
-        let of_one = |kept: &Kept| {
-            volumes::reports(kept.id, &kept.journal, &kept.unusable, &kept.last_scrub)
-        };
-        self.journals.iter().flat_map(of_one).collect()
     }
 
     /// Fills a volume that is fit for use again, for every journal that is without it.
@@ -450,33 +434,5 @@ impl Life {
                 });
             }
         }
-    }
-
-    async fn read(
-        self: Rc<Self>,
-        ticket: u64,
-        (journal, topic): (JournalId, TopicIndex),
-        offset: Offset,
-        records_max: u32,
-    ) {
-        let found = self.journals.iter().find(|kept| kept.id == journal);
-        let records = match found {
-            None => Err(format!("this shard does not serve journal {}", journal.0)),
-            Some(kept) => {
-                let records =
-                    kept.journal
-                        .read(topic, offset, records_max as usize, READ_BYTES_MAX);
-                records.await.map_err(|error: ReadError| error.to_string())
-            }
-        };
-        let records = records.map(|records| {
-            let record = |record: journal::ReadRecord| Record {
-                offset: record.offset,
-                timestamp_ms: record.timestamp_ms,
-                value: record.value,
-            };
-            records.into_iter().map(record).collect()
-        });
-        self.core.post(Report::Records { ticket, records });
     }
 }

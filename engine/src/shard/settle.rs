@@ -3,7 +3,8 @@
 use super::answer::{Guid, To, Verdict, give};
 use super::census::{Entries, GroupIndex};
 use super::dedupe::Key;
-use super::intake::{Arrival, Asked, Core, Stop, Work};
+use super::intake::{Arrival, Core, Stop, Work};
+use super::routing::Asked;
 use super::twin::Twin;
 use crate::event::SentTime;
 use crate::event::answer::EventFault;
@@ -17,21 +18,21 @@ use std::sync::Arc;
 /// A request whose answer waits for a commit.
 pub(super) struct Waiter {
     /// `None` when it was answered at receipt.
-    to: Option<To>,
-    encoding: Encoding,
-    guid: Guid,
-    received: Micros,
-    bytes: u32,
-    events: u32,
-    group: GroupIndex,
+    pub(super) to: Option<To>,
+    pub(super) encoding: Encoding,
+    pub(super) guid: Guid,
+    pub(super) received: Micros,
+    pub(super) bytes: u32,
+    pub(super) events: u32,
+    pub(super) group: GroupIndex,
     /// What the census keeps of it until it is settled.
-    entries: Entries,
+    pub(super) entries: Entries,
     /// Milliseconds since 1970 by the client's clock.
-    sent_ms: Option<i64>,
+    pub(super) sent_ms: Option<i64>,
     /// A refusal that only waits for its turn.
-    refusal: Option<Box<Refusal>>,
+    pub(super) refusal: Option<Box<Refusal>>,
     /// Where requests are known again: what it has to do with others.
-    twin: Option<Twin>,
+    pub(super) twin: Option<Twin>,
 }
 
 impl Waiter {
@@ -63,9 +64,10 @@ impl Waiter {
 }
 
 /// What a repeated request is told when the one before it failed.
-const TWIN_FAILED: &str = "the request with this guid that came before failed; send it again";
+pub(super) const TWIN_FAILED: &str =
+    "the request with this guid that came before failed; send it again";
 
-struct Refusal {
+pub(super) struct Refusal {
     reason: Box<str>,
     events: Vec<EventFault>,
     kind: Kind,
@@ -84,7 +86,7 @@ impl Kind {
         match self {
             Self::Undecodable => Verdict::Undecodable(reason),
             Self::Refused => Verdict::Refused(reason, events),
-            Self::Failed => Verdict::Failed(reason),
+            Self::Failed => Verdict::Failed(reason, events),
         }
     }
 }
@@ -95,7 +97,7 @@ impl Core {
         work: &mut Work,
         arrival: &Arrival<'_>,
         to: To,
-        (ticket, key, now): (Ticket, Option<Key>, Micros),
+        (ticket, safe, key, now): (Ticket, bool, Option<Key>, Micros),
     ) {
         let bytes = arrival.message.len();
         let counters = &mut work.probe.counters;
@@ -117,7 +119,6 @@ impl Core {
         let source = work.batch.source(arrival.message);
         let guid = std::str::from_utf8(work.batch.guid.of(source)).unwrap_or_default();
         let encoding = arrival.encoding;
-        let safe = Some(ticket) <= self.journal.durable() || ticket == Ticket::NONE;
         let answered = self.settings.ack == Acknowledge::Received || (safe && to.is_free());
         if answered {
             give(&to, encoding, guid, Verdict::Accepted, (now, false));
@@ -156,7 +157,8 @@ impl Core {
         );
     }
 
-    /// Answers a refusal: at once, or behind the answers that this connection still waits for.
+    /// Answers a refusal: at once, or behind the answers that this connection still waits for where those leave in
+    /// their order.
     pub(super) fn refuse(
         &self,
         work: &mut Work,
@@ -188,16 +190,17 @@ impl Core {
             }
             Stop::Wait(_) | Stop::Repeated(_) => unreachable!("neither is a refusal"),
         };
-        if to.is_free() {
+        let in_line = self.destination.last_ticket();
+        let Some(in_line) = in_line.filter(|_| !to.is_free()) else {
             let verdict = kind.verdict(reason, &events);
             return give(&to, encoding, guid, verdict, (now, false));
-        }
+        };
         if let To::Socket(outbox) = &to {
             outbox.expect_answer();
         }
         work.in_flight_bytes += arrival.message.len();
         work.ledger.push(
-            self.journal.last_ticket(),
+            in_line,
             Waiter {
                 to: Some(to),
                 encoding,
@@ -240,11 +243,11 @@ impl Core {
                         .count_safe(waiter.group, events, waited, since_sent);
                 }
                 // It was counted when it came.
-                Verdict::Failed(_) if waiter.refusal.is_some() => {}
-                Verdict::Failed(_) if waiter.to.is_none() => {
+                Verdict::Failed(..) if waiter.refusal.is_some() => {}
+                Verdict::Failed(..) if waiter.to.is_none() => {
                     counters.events_lost_after_receipt += u64::from(waiter.events);
                 }
-                Verdict::Failed(_) => counters.batches_refused_log += 1,
+                Verdict::Failed(..) => counters.batches_refused_log += 1,
                 _ => {}
             }
             if let Some(to) = &waiter.to {
@@ -257,7 +260,7 @@ impl Core {
                 );
             }
         }
-        self.journal.take_commits(|commit| {
+        self.destination.take_commits(|commit| {
             let counters = &mut work.probe.counters;
             counters.commits += 1;
             counters.committed_bytes += commit.bytes;
@@ -281,7 +284,7 @@ impl Core {
             .topics()
             .iter()
             .map(|topic| (topic.id, topic.name.clone()));
-        self.journal.learn(names);
+        self.destination.learn(names);
         *self.table.borrow_mut() = table;
         self.topics.wake_all();
     }
@@ -308,9 +311,9 @@ fn verdict<'a>(work: &Work, waiter: &'a Waiter, failure: Option<&'a str>) -> Ver
         // The one before was settled before, whatever became of the commit that this one waited for.
         (None, Some(Twin::Repeats(key)), _) => match &work.dedupe {
             Some(dedupe) if dedupe.is_durable(key) => Verdict::Accepted,
-            _ => Verdict::Failed(TWIN_FAILED),
+            _ => Verdict::Failed(TWIN_FAILED, &[]),
         },
         (None, Some(Twin::Known), _) | (None, _, None) => Verdict::Accepted,
-        (None, _, Some(reason)) => Verdict::Failed(reason),
+        (None, _, Some(reason)) => Verdict::Failed(reason, &[]),
     }
 }

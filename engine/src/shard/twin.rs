@@ -1,12 +1,13 @@
 //! Requests that were there before: how they are found, answered, and told of between shards.
 //!
 //! Always:  a repeated request is answered with success only when the one before it is durable, in its turn
-//!          among the answers of its connection.
+//!          among the answers of its connection; with Kafka, when the one before it is answered.
 //! Core:    one shard; words for others leave through bounded mailboxes.
 //! Full:    a full mailbox makes the words wait here; they are bounded by what is in hand.
 
 use super::answer::{To, Verdict, give};
 use super::dedupe::{Key, Sight, Word};
+use super::destination::Destination;
 use super::intake::{Arrival, Core, Stop, Work};
 use super::settle::Waiter;
 use crate::net::Wait;
@@ -110,10 +111,9 @@ impl Core {
         work.probe.census.counts(group).duplicates += 1;
         let source = work.batch.source(arrival.message);
         let guid = std::str::from_utf8(work.batch.guid.of(source)).unwrap_or_default();
-        let at_once = match twin {
-            Twin::Repeats(_) => self.settings.ack == Acknowledge::Received,
-            _ => to.is_free() || self.settings.ack == Acknowledge::Received,
-        };
+        let has_turn = self.destination.last_ticket().is_some() && !to.is_free();
+        let waits = matches!(twin, Twin::Repeats(_)) || has_turn;
+        let at_once = self.settings.ack == Acknowledge::Received || !waits;
         if at_once {
             give(&to, arrival.encoding, guid, Verdict::Accepted, (now, false));
             return;
@@ -123,7 +123,11 @@ impl Core {
         }
         work.in_flight_bytes += arrival.message.len();
         let waiter = Waiter::repeated(arrival, to, guid, (twin, group, now));
-        work.ledger.push(self.journal.last_ticket(), waiter);
+        match (&self.destination, twin) {
+            (Destination::Journal(journal), _) => work.ledger.push(journal.last_ticket(), waiter),
+            (Destination::Kafka(delivery), Twin::Repeats(key)) => delivery.follow(key, waiter),
+            (Destination::Kafka(_), _) => unreachable!("with Kafka it is answered at once"),
+        }
     }
 
     /// Requests that were taken though nobody could say whether they were there before.

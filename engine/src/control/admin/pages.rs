@@ -40,6 +40,7 @@ pub(super) async fn metrics(fleet: &Fleet, copies: Copies) -> Reply {
     let seen =
         |reports: Vec<VolumeReport>| overview(&reports, copies.volumes_min, copies.durable_volumes);
     let vitals = Vitals {
+        cluster: fleet.cluster(),
         volumes: reports.map(seen),
         ready: fleet.unready().is_none(),
         shards: fleet.len(),

@@ -1,5 +1,6 @@
 //! The environment as a layer: Raccoon's names, ours, and those that only look like ours.
 
+use super::client::Properties;
 use super::{Entry, Error, Origin, key, quoted};
 use std::ffi::OsString;
 
@@ -19,7 +20,11 @@ pub(super) fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec
 }
 
 /// Puts what the variables say over `entries`.
-pub(super) fn apply(variables: &[(String, String)], entries: &mut [Entry]) -> Result<(), Error> {
+pub(super) fn apply(
+    variables: &[(String, String)],
+    entries: &mut [Entry],
+    properties: &mut Properties,
+) -> Result<(), Error> {
     for entry in entries.iter_mut() {
         let names = entry.key.variables.iter();
         let mut set = names.filter_map(|name| variables.iter().find(|(set, _)| set == name));
@@ -28,6 +33,7 @@ pub(super) fn apply(variables: &[(String, String)], entries: &mut [Entry]) -> Re
         }
     }
     for (name, value) in variables {
+        properties.set_variable(name, value, Origin::Variable(name.clone()))?;
         if name.starts_with(OURS) && !is_known(name) {
             return Err(Error::UnknownVariable {
                 name: name.clone(),

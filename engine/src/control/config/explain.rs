@@ -17,6 +17,9 @@ impl Configuration {
         if let Some(entry) = found {
             return Ok(text(entry));
         }
+        if let Some(text) = self.properties.explain(wanted) {
+            return Ok(text);
+        }
         let variable = wanted.to_uppercase().replace(['.', '-'], "_");
         if let Some(reason) = raccoon::reason(&variable) {
             return Ok(format!("{}: Raccoon's, {reason}\n", cut(&variable)));

@@ -1,5 +1,6 @@
 //! The TOML file as a layer.
 
+use super::client::Properties;
 use super::{Entry, Error, Origin, key, quoted};
 use std::path::Path;
 
@@ -7,14 +8,18 @@ use std::path::Path;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Puts what the file says over `entries`.
-pub(super) fn apply(path: &Path, entries: &mut [Entry]) -> Result<(), Error> {
+pub(super) fn apply(
+    path: &Path,
+    entries: &mut [Entry],
+    properties: &mut Properties,
+) -> Result<(), Error> {
     let file = path.display().to_string();
     let text = read(path).map_err(|source| Error::Unreadable {
         file: file.clone(),
         source,
     })?;
     let table: toml::Table = text.parse().map_err(|error| syntax(&file, &text, &error))?;
-    walk(&file, "", &table, entries)
+    walk((&file, ""), &table, entries, properties)
 }
 
 pub(super) fn read(path: &Path) -> std::io::Result<String> {
@@ -37,13 +42,20 @@ fn syntax(file: &str, text: &str, error: &toml::de::Error) -> Error {
 }
 
 /// Visits each value by its dotted name. Depth is bounded by the parser.
-fn walk(file: &str, prefix: &str, table: &toml::Table, entries: &mut [Entry]) -> Result<(), Error> {
+fn walk(
+    (file, prefix): (&str, &str),
+    table: &toml::Table,
+    entries: &mut [Entry],
+    properties: &mut Properties,
+) -> Result<(), Error> {
     for (part, value) in table {
         let name = format!("{prefix}{part}");
         if let Some(entry) = entries.iter_mut().find(|entry| entry.key.name == name) {
             entry.set_toml(value, Origin::File(file.to_owned()))?;
         } else if let toml::Value::Table(inner) = value {
-            walk(file, &format!("{name}."), inner, entries)?;
+            walk((file, &format!("{name}.")), inner, entries, properties)?;
+        } else if properties.set_key(&name, &text(value), Origin::File(file.to_owned()))? {
+            // Every property of librdkafka's is known.
         } else {
             return Err(Error::UnknownKey {
                 nearest: super::nearest(&name, key::keys().map(|key| key.name)),
@@ -54,4 +66,12 @@ fn walk(file: &str, prefix: &str, table: &toml::Table, entries: &mut [Entry]) ->
         }
     }
     Ok(())
+}
+
+/// A value as librdkafka takes it.
+fn text(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }

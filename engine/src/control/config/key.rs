@@ -1,6 +1,7 @@
 //! Every key an operator can set: one row each, and the only place that knows them.
 
 use super::log_keys::LOG;
+use super::publisher_keys::PUBLISHER;
 pub(super) use super::row::Key;
 use super::row::Preset::{Number, Text};
 use super::row::{PORT, wait};
@@ -9,11 +10,12 @@ use crate::limit;
 
 /// All keys; those of one table of the TOML file stand together.
 pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
-    DOORS.iter().chain(&LOG).chain(&HOST)
+    let publishing = DOORS.iter().chain(&PUBLISHER);
+    publishing.chain(&LOG).chain(&HOST)
 }
 
 /// What clients meet.
-static DOORS: [Key; 30] = [
+static DOORS: [Key; 29] = [
     Key {
         name: "server.max_message_bytes",
         variables: &["RINGTAIL_MAX_MESSAGE_BYTES"],
@@ -226,13 +228,6 @@ static DOORS: [Key; 30] = [
         kind: Kind::Pattern,
         default: Text("clickstream-%s-log"),
         sentence: "Topic of an event; %s stands for its type.",
-    },
-    Key {
-        name: "publisher.type",
-        variables: &["PUBLISHER_TYPE"],
-        kind: Kind::Publisher,
-        default: Text("journal"),
-        sentence: "Where events go; journal is Ringtail's own log.",
     },
     Key {
         name: "policy.topics_max",

@@ -4,12 +4,14 @@
 //! which one gave its value. What is written (`Configuration`: human sizes, names) is not what is
 //! read ([`Settings`]: checked plain numbers). Runs once, before any thread is started.
 
+mod client;
 mod environment;
 mod example;
 mod explain;
 mod file;
 mod key;
 mod log_keys;
+mod publisher_keys;
 mod raccoon;
 mod row;
 mod rules;
@@ -21,6 +23,7 @@ mod yaml;
 pub(crate) use example::text as example;
 pub(crate) use settings::Settings;
 
+use client::Properties;
 use key::Key;
 use std::ffi::OsString;
 use std::fmt;
@@ -36,6 +39,13 @@ pub(crate) enum Error {
         value: String,
         origin: Origin,
         wanted: String,
+    },
+    #[error("{name} = {value} ({origin}): librdkafka says: {reason}")]
+    Property {
+        name: String,
+        value: String,
+        origin: Origin,
+        reason: String,
     },
     #[error("unknown key {name} = {value} ({origin}){}", hint(*nearest))]
     UnknownKey {
@@ -154,6 +164,7 @@ impl Entry {
 pub(crate) struct Configuration {
     /// In the order of the table of keys.
     entries: Vec<Entry>,
+    properties: Properties,
     /// What is to be said once at start, a line each.
     pub(crate) notices: Vec<String>,
 }
@@ -162,28 +173,51 @@ impl Configuration {
     /// Reads the layers, each over the one before.
     pub(crate) fn resolve(layers: Layers) -> Result<Self, Error> {
         let mut entries: Vec<Entry> = key::keys().map(by_default).collect();
+        let mut properties = Properties::default();
         let mut rest = yaml::Rest::default();
         match &layers.file {
-            Some(path) if yaml::is_yaml(path) => rest = yaml::apply(path, &mut entries)?,
-            Some(path) => file::apply(path, &mut entries)?,
+            Some(path) if yaml::is_yaml(path) => {
+                rest = yaml::apply(path, &mut entries, &mut properties)?;
+            }
+            Some(path) => file::apply(path, &mut entries, &mut properties)?,
             None => {}
         }
         let variables = environment::read(layers.environment.into_iter());
-        environment::apply(&variables, &mut entries)?;
+        environment::apply(&variables, &mut entries, &mut properties)?;
         for (flag, name, text) in layers.flags {
             entry(&mut entries, name)
                 .expect("flags are for keys of the table")
                 .set_text(&text, Origin::Flag(flag))?;
         }
         for written in &layers.sets {
-            set(written, &mut entries)?;
+            set(written, &mut entries, &mut properties)?;
         }
         let variables = variables.iter().map(|(name, _)| name);
         let names = variables.chain(&rest.without_effect);
         let names: Vec<&str> = names.map(String::as_str).collect();
         let mut notices = raccoon::notices(&names);
         notices.append(&mut rest.notices);
-        Ok(Self { entries, notices })
+        let mut found = Self {
+            entries,
+            properties,
+            notices,
+        };
+        found.note_properties();
+        Ok(found)
+    }
+
+    /// Says what is to be said of librdkafka's properties.
+    fn note_properties(&mut self) {
+        if self.publishes_to_kafka() {
+            self.notices.extend(self.properties.notices());
+        } else if !self.properties.is_empty() {
+            let why = match self.value("publisher.type") {
+                Value::Text(kind) if kind == "journal" => "publisher.type is journal",
+                _ => "no brokers are configured",
+            };
+            let notice = format!("not in effect, because {why}: {}*", client::VARIABLE);
+            self.notices.push(notice);
+        }
     }
 
     /// The value of a key that the table has.
@@ -205,9 +239,9 @@ impl fmt::Display for Configuration {
                 Value::Text(text) => quoted(text),
                 other => cut(&other.to_string()),
             };
-            (entry.key.name, value, &entry.origin)
+            (entry.key.name.to_owned(), value, &entry.origin)
         });
-        let rows: Vec<_> = rows.collect();
+        let rows: Vec<_> = rows.chain(self.properties.rows()).collect();
         let names = rows.iter().map(|(name, _, _)| name.len()).max();
         let values = rows.iter().map(|(_, value, _)| value.len()).max();
         let (names, values) = (names.unwrap_or(0), values.unwrap_or(0).min(40));
@@ -230,13 +264,16 @@ fn entry<'a>(entries: &'a mut [Entry], name: &str) -> Option<&'a mut Entry> {
     entries.iter_mut().find(|entry| entry.key.name == name)
 }
 
-fn set(written: &str, entries: &mut [Entry]) -> Result<(), Error> {
+fn set(written: &str, entries: &mut [Entry], properties: &mut Properties) -> Result<(), Error> {
     let Some((name, value)) = written.split_once('=') else {
         return Err(Error::Set {
             written: quoted(written),
         });
     };
     let origin = Origin::Flag("--set");
+    if properties.set_key(name.trim(), value.trim(), origin.clone())? {
+        return Ok(());
+    }
     match entry(entries, name.trim()) {
         Some(entry) => entry.set_text(value.trim(), origin),
         None => Err(Error::UnknownKey {

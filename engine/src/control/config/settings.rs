@@ -4,7 +4,7 @@ use super::value::Value;
 use super::{Configuration, Error};
 use crate::control::metrics::statsd;
 use crate::control::place::Shards;
-use crate::{limit, log, route, shard};
+use crate::{kafka, limit, log, route, shard};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     /// `None`: nothing is sent to a StatsD server.
     pub(crate) statsd: Option<statsd::Settings>,
     pub(crate) level: tracing::Level,
+    /// Where librdkafka's threads run; `None`: where no shard does.
+    pub(crate) kafka_cpus: Option<Vec<usize>>,
 }
 
 impl Configuration {
@@ -30,6 +32,7 @@ impl Configuration {
         self.check_pings()?;
         self.check_retention()?;
         self.check_volumes()?;
+        self.check_brokers()?;
         Ok(Settings {
             shard: self.shard(),
             shards: self.shards("shard.cpus"),
@@ -43,6 +46,7 @@ impl Configuration {
                     period: Duration::from_millis(self.whole("metric.statsd.flush_period_ms")),
                 }),
             level: self.level(),
+            kafka_cpus: self.cpus("publisher.kafka.cpus"),
         })
     }
 
@@ -55,6 +59,7 @@ impl Configuration {
                 client_topics_max: self.whole("policy.topics_max") as usize,
             },
             log: self.log(),
+            kafka: self.publishes_to_kafka().then(|| self.kafka()),
             ack: match self.whole("event.ack") {
                 0 => shard::Acknowledge::Received,
                 _ => shard::Acknowledge::Durable,
@@ -134,6 +139,47 @@ impl Configuration {
             headers: always.into_iter().flatten().chain(headers).collect(),
             credentials: self.switch("server.cors.allow_credentials"),
             max_age_seconds: age.min(limit::CORS_AGE_SECONDS_MAX) as u32,
+        }
+    }
+
+    /// Whether events go to Kafka.
+    pub(super) fn publishes_to_kafka(&self) -> bool {
+        match self.text("publisher.type") {
+            "auto" => self.properties.names_brokers(),
+            kind => kind == "kafka",
+        }
+    }
+
+    fn kafka(&self) -> kafka::Settings {
+        // Kafka's word for "the cluster's default".
+        let or_default = |name| match self.whole(name) as i32 {
+            0 => -1,
+            number => number,
+        };
+        let header = |name: &String| match name.as_str() {
+            "event_type" => kafka::Header::EventType,
+            "conn_group" => kafka::Header::ConnGroup,
+            "received" => kafka::Header::Received,
+            _ => kafka::Header::ReqGuid,
+        };
+        kafka::Settings {
+            properties: self.properties.plain(),
+            key: match self.text("publisher.kafka.key") {
+                "conn_id" => kafka::Key::ConnId,
+                "conn_group" => kafka::Key::ConnGroup,
+                "req_guid" => kafka::Key::ReqGuid,
+                _ => kafka::Key::None,
+            },
+            headers: self
+                .names("publisher.kafka.headers")
+                .iter()
+                .map(header)
+                .collect(),
+            flush_wait: Duration::from_millis(self.whole("publisher.kafka.flush_interval_ms")),
+            create: self.switch("publisher.kafka.create_topics").then(|| {
+                let partitions = or_default("publisher.kafka.create_partitions");
+                (partitions, or_default("publisher.kafka.create_replicas"))
+            }),
         }
     }
 
@@ -247,6 +293,14 @@ impl Configuration {
         Ok(())
     }
 
+    fn check_brokers(&self) -> Result<(), Error> {
+        let without = self.publishes_to_kafka() && !self.properties.names_brokers();
+        self.refuse_if(without, "publisher.type", || {
+            "brokers for it: set PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS, such as b1:9092,b2:9092"
+                .into()
+        })
+    }
+
     fn refuse_if(
         &self,
         wrong: bool,
@@ -323,6 +377,13 @@ impl Configuration {
     fn shards(&self, name: &str) -> Shards {
         match self.value(name) {
             Value::Shards(shards) => shards.clone(),
+            other => other_type(name, other),
+        }
+    }
+
+    fn cpus(&self, name: &str) -> Option<Vec<usize>> {
+        match self.value(name) {
+            Value::Cpus(cpus) => cpus.clone(),
             other => other_type(name, other),
         }
     }

@@ -222,13 +222,12 @@ fn what_does_not_fit_together_is_refused() {
 fn raccoons_other_variables_are_accepted_and_named() {
     let layers = environment(&[
         ("WORKER_POOL_SIZE", "5"),
-        ("SERVER_BATCH_DEDUP_IN_CONNECTION_ENABLED", "true"),
-        ("PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS", "b:9092"),
+        ("PUBLISHER_KAFKA_CLIENT_GO_BATCH_PRODUCER", "true"),
     ]);
     let notices = Configuration::resolve(layers).unwrap().notices;
     assert_eq!(notices.len(), 2);
     assert!(notices[0].contains("WORKER_POOL_SIZE"));
-    assert!(notices[1].contains("PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS"));
+    assert!(notices[1].contains("PUBLISHER_KAFKA_CLIENT_GO_BATCH_PRODUCER"));
 }
 
 #[test]
@@ -289,6 +288,7 @@ fn every_variable_of_raccoons_is_known() {
         METRIC_PROMETHEUS_ENABLED METRIC_PROMETHEUS_PORT METRIC_PROMETHEUS_PATH LOG_LEVEL";
     for name in list.split_whitespace() {
         let is_key = key::keys().any(|key| key.variables.contains(&name));
-        assert!(is_key || raccoon::is_known(name), "{name}");
+        let is_known = is_key || raccoon::is_known(name) || name.starts_with(client::VARIABLE);
+        assert!(is_known, "{name}");
     }
 }

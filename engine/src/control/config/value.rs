@@ -52,6 +52,8 @@ pub(super) enum Kind {
     Shards,
     /// A CPU, or `auto`.
     Cpu,
+    /// A list of CPUs, or `auto`.
+    Cpus,
 }
 
 /// What the names of a list name.
@@ -61,6 +63,8 @@ pub(super) enum Names {
     Origins,
     Methods,
     Headers,
+    /// What a record of Kafka's can tell in headers.
+    KafkaHeaders,
 }
 
 impl Names {
@@ -69,6 +73,9 @@ impl Names {
             Self::Origins => http::HeaderValue::from_str(name).is_ok(),
             Self::Methods => http::Method::from_bytes(name.as_bytes()).is_ok(),
             Self::Headers => http::HeaderName::try_from(name).is_ok(),
+            Self::KafkaHeaders => {
+                ["event_type", "conn_group", "received", "req_guid"].contains(&name)
+            }
         }
     }
 }
@@ -88,15 +95,22 @@ pub(crate) enum Value {
     Names(Vec<String>),
     Shards(Shards),
     Cpu(Option<usize>),
+    Cpus(Option<Vec<usize>>),
 }
 
 /// Raccoon's other publishers and ours, with what is to be said of each.
-const PUBLISHERS_ABSENT: [(&str, &str); 5] = [
-    ("kafka", "journal (kafka is not built yet)"),
-    ("spool", "journal (spool is not built yet)"),
-    ("log", "journal (log is not built yet)"),
-    ("pubsub", "journal (Ringtail does not publish to pubsub)"),
-    ("kinesis", "journal (Ringtail does not publish to kinesis)"),
+const PUBLISHERS: &str = "auto, journal or kafka";
+const PUBLISHERS_ABSENT: [(&str, &str); 4] = [
+    ("spool", "auto, journal or kafka (spool is not built yet)"),
+    ("log", "auto, journal or kafka (log is not built yet)"),
+    (
+        "pubsub",
+        "auto, journal or kafka (Ringtail does not publish to pubsub)",
+    ),
+    (
+        "kinesis",
+        "auto, journal or kafka (Ringtail does not publish to kinesis)",
+    ),
 ];
 
 impl Kind {
@@ -136,7 +150,9 @@ impl Kind {
                 Pattern::parse(text).ok()?;
                 Some(Value::Text(text.into()))
             }
-            Self::Publisher => (text == "journal").then(|| Value::Text(text.into())),
+            Self::Publisher => ["auto", "journal", "kafka"]
+                .contains(&text)
+                .then(|| Value::Text(text.into())),
             Self::HttpPath => is_path(text).then(|| Value::Text(text.into())),
             Self::Folders => folders(text.split(',').map(str::trim)),
             Self::Names(kind) => {
@@ -144,6 +160,8 @@ impl Kind {
                 names(kind, text.split(apart).filter(|name| !name.is_empty()))
             }
             Self::Shards => place::parse(text).map(Value::Shards),
+            Self::Cpus if text == "auto" => Some(Value::Cpus(None)),
+            Self::Cpus => place::parse_list(text).map(|cpus| Value::Cpus(Some(cpus))),
             Self::Cpu if text == "auto" => Some(Value::Cpu(None)),
             Self::Cpu => {
                 whole(text, 0, u64::from(u16::MAX)).map(|cpu| Value::Cpu(Some(cpu as usize)))
@@ -187,6 +205,7 @@ impl Kind {
                 | Self::SizeOrNone { .. }
                 | Self::Shards
                 | Self::Cpu
+                | Self::Cpus
         )
     }
 
@@ -233,7 +252,7 @@ impl Kind {
             Self::Publisher => PUBLISHERS_ABSENT
                 .iter()
                 .find(|(name, _)| *name == text)
-                .map_or("journal", |(_, wanted)| wanted)
+                .map_or(PUBLISHERS, |(_, wanted)| wanted)
                 .into(),
             Self::HttpPath => "a path that starts with '/', such as /metrics".into(),
             Self::Folders => format!(
@@ -245,6 +264,7 @@ impl Kind {
                     Names::Origins => "origins such as https://example.com, or *",
                     Names::Methods => "HTTP methods",
                     Names::Headers => "names of HTTP headers",
+                    Names::KafkaHeaders => "event_type, conn_group, received or req_guid",
                 };
                 let most = limit::CORS_NAMES_MAX;
                 format!("{what}, separated by commas, at most {most}")
@@ -254,6 +274,7 @@ impl Kind {
                 limit::SHARDS_MAX
             ),
             Self::Cpu => "auto, or the number of a CPU".into(),
+            Self::Cpus => "auto, or CPUs such as 0,2-5".into(),
         }
     }
 }
@@ -330,9 +351,11 @@ impl fmt::Display for Value {
                 f.write_str(&names.collect::<Vec<_>>().join(","))
             }
             Self::Names(names) => f.write_str(&names.join(",")),
-            Self::Shards(Shards::Auto) | Self::Cpu(None) => f.write_str("auto"),
+            Self::Shards(Shards::Auto) | Self::Cpu(None) | Self::Cpus(None) => f.write_str("auto"),
             Self::Shards(Shards::Count(count)) => write!(f, "{count}"),
-            Self::Shards(Shards::List(cpus)) => f.write_str(&place::show(cpus)),
+            Self::Shards(Shards::List(cpus)) | Self::Cpus(Some(cpus)) => {
+                f.write_str(&place::show(cpus))
+            }
             Self::Cpu(Some(cpu)) => write!(f, "{cpu}"),
         }
     }
@@ -376,9 +399,11 @@ mod tests {
     #[test]
     fn a_publisher_that_is_not_built_is_named_so() {
         assert!(Kind::Publisher.read("journal").is_ok());
-        let wanted = Kind::Publisher.read("kafka").unwrap_err();
-        assert_eq!(wanted, "journal (kafka is not built yet)");
-        assert_eq!(Kind::Publisher.read("x").unwrap_err(), "journal");
+        assert!(Kind::Publisher.read("kafka").is_ok());
+        let wanted = Kind::Publisher.read("spool").unwrap_err();
+        assert_eq!(wanted, "auto, journal or kafka (spool is not built yet)");
+        let wanted = Kind::Publisher.read("x").unwrap_err();
+        assert_eq!(wanted, "auto, journal or kafka");
     }
 
     #[test]

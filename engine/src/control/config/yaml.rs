@@ -4,6 +4,7 @@
 //! variables can stand in the file in the same way. What Raccoon would overlook is overlooked here too,
 //! and named once at start.
 
+use super::client::Properties;
 use super::{Entry, Error, Origin, key, raccoon};
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use std::path::Path;
@@ -24,7 +25,11 @@ pub(super) fn is_yaml(path: &Path) -> bool {
 }
 
 /// Puts what the file says over `entries`.
-pub(super) fn apply(path: &Path, entries: &mut [Entry]) -> Result<Rest, Error> {
+pub(super) fn apply(
+    path: &Path,
+    entries: &mut [Entry],
+    properties: &mut Properties,
+) -> Result<Rest, Error> {
     let file = path.display().to_string();
     let text = super::file::read(path).map_err(|source| Error::Unreadable {
         file: file.clone(),
@@ -35,6 +40,8 @@ pub(super) fn apply(path: &Path, entries: &mut [Entry]) -> Result<Rest, Error> {
         let named = |entry: &&mut Entry| entry.key.variables.contains(&variable.as_str());
         if let Some(entry) = entries.iter_mut().find(named) {
             entry.set_text(&value, Origin::File(file.clone()))?;
+        } else if properties.set_variable(&variable, &value, Origin::File(file.clone()))? {
+            // Every property of librdkafka's is known.
         } else if raccoon::is_known(&variable) {
             rest.without_effect.push(variable);
         } else {

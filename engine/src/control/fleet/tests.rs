@@ -98,7 +98,7 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
                 ticket,
                 places: Ok(truncated(shard, (topic, journal), offset, before_ms)),
             },
-            Order::TopicsRefused { .. } | Order::Returned(_) => continue,
+            Order::TopicsRefused { .. } | Order::Returned(_) | Order::Cluster { .. } => continue,
             Order::Drain => Report::Drained { shard },
         };
         let last = matches!(report, Report::Drained { .. });

@@ -23,6 +23,8 @@ pub(crate) struct Vitals {
     pub(crate) ready: bool,
     /// What is known of the volumes; `None` while shards start.
     pub(crate) volumes: Option<Overview>,
+    /// Brokers and topics of the Kafka cluster, when there is one.
+    pub(crate) cluster: Option<(u32, usize)>,
     /// Shards that were started; those without a snapshot did not answer in time.
     pub(crate) shards: usize,
 }
@@ -92,6 +94,14 @@ fn about(page: &mut Page, snapshots: &[Box<Snapshot>], table: &Table, vitals: &V
     let name = "ringtail_topics";
     page.head(name, Family::Gauge, "Topics that exist.");
     page.sample(name, &[], table.living());
+    if let Some((brokers, topics)) = vitals.cluster {
+        let name = "ringtail_kafka_brokers";
+        page.head(name, Family::Gauge, "Brokers of the Kafka cluster.");
+        page.sample(name, &[], brokers);
+        let name = "ringtail_kafka_topics";
+        page.head(name, Family::Gauge, "Topics of the Kafka cluster.");
+        page.sample(name, &[], topics);
+    }
     let name = "ringtail_shards";
     page.head(name, Family::Gauge, "Shards that were started.");
     page.sample(name, &[], vitals.shards);

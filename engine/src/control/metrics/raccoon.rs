@@ -1,9 +1,10 @@
 //! Raccoon's metrics: its names, labels and buckets, summed over shards.
 //!
-//! The journal stands where Raccoon has Kafka: an event is delivered when it is on stable storage, and the
-//! broker is called `journal`. What has no equal here keeps its name and stays at zero.
+//! Where there is no Kafka the journal stands in its place: an event is delivered when it is on stable storage, and
+//! the broker is called `journal`. Where there is, its numbers are librdkafka's own (`statistics.interval.ms`). What has no equal here keeps its name and stays at zero.
 
 use super::text::Family;
+use crate::kafka::statistics::{Broker, Statistics};
 use crate::route::Table;
 use crate::shard::census::{BORDERS_MS, GroupCounts, OTHER, PairCounts, Tally};
 use crate::shard::probe::Snapshot;
@@ -271,6 +272,10 @@ fn deliveries(sums: &Sums<'_>) -> [Metric; 3] {
         let nameless = ["topic", "event_type"].map(|label| (label, OTHER.to_owned()));
         sample.labels.splice(0..0, nameless);
     }
+    let nameless = |sample: &Sample| sample.labels[0].1 == OTHER;
+    let mut named: Vec<Sample> = samples(|counts| counts.unknown);
+    named.retain(|sample| !nameless(sample) && sample.value != Measure::Count(0));
+    unknown.extend(named);
     [
         metric(
             "kafka_messages_delivered_total",
@@ -287,13 +292,62 @@ fn deliveries(sums: &Sums<'_>) -> [Metric; 3] {
         metric(
             "kafka_unknown_topic_failure_total",
             Family::Counter,
-            "Batches with events for topics that cannot be.",
+            "Events for topics that Kafka does not have; under `other`, batches with names that cannot be topics.",
             unknown,
         ),
     ]
 }
 
 fn publisher(snapshots: &[Box<Snapshot>]) -> [Metric; 5] {
+    let mut told = snapshots.iter().filter_map(|shard| shard.kafka.as_deref());
+    let Some(first) = told.next() else {
+        return of_the_journal(snapshots);
+    };
+    let mut sum = Statistics::read(first);
+    told.for_each(|text| sum.add(&Statistics::read(text)));
+    of_kafka(&sum)
+}
+
+fn of_kafka(sum: &Statistics) -> [Metric; 5] {
+    let total = |name, help, value: u64| {
+        let value = Measure::Level(value as f64);
+        let labels = Vec::new();
+        metric(name, Family::Gauge, help, vec![Sample { labels, value }])
+    };
+    let by_broker = |name, help, read: fn(&Broker) -> f64| {
+        let sample = |(broker, sent): (&String, &Broker)| Sample {
+            labels: vec![("broker", broker.clone())],
+            value: Measure::Level(read(sent)),
+        };
+        let samples = sum.brokers.iter().map(sample).collect();
+        metric(name, Family::Gauge, help, samples)
+    };
+    [
+        total(
+            "kafka_tx_messages_total",
+            "Records sent to the brokers.",
+            sum.messages,
+        ),
+        total(
+            "kafka_tx_messages_bytes_total",
+            "Bytes of records sent to the brokers.",
+            sum.message_bytes,
+        ),
+        by_broker("kafka_brokers_tx_total", "Requests sent.", |sent| {
+            sent.requests as f64
+        }),
+        by_broker("kafka_brokers_tx_bytes_total", "Bytes sent.", |sent| {
+            sent.bytes as f64
+        }),
+        by_broker(
+            "kafka_brokers_rtt_average_milliseconds",
+            "Mean time of a request, in the last interval.",
+            |sent| sent.rtt_ms,
+        ),
+    ]
+}
+
+fn of_the_journal(snapshots: &[Box<Snapshot>]) -> [Metric; 5] {
     let sum = |read: fn(&Snapshot) -> u64| {
         let all = snapshots.iter().map(|snapshot| read(snapshot));
         all.sum::<u64>() as f64

@@ -55,6 +55,10 @@ pub(super) static OURS: &[Rows] = &[
                 labels: &[("reason", "log")],
                 read: |counted| counted.batches_refused_log,
             },
+            Row {
+                labels: &[("reason", "kafka")],
+                read: |counted| counted.batches_failed_kafka,
+            },
         ],
     },
     Rows {
@@ -92,6 +96,10 @@ pub(super) static OURS: &[Rows] = &[
         |counted| counted.events_durable),
     plain!(Counter "ringtail_events_durable_bytes_total" "Payload bytes on stable storage."
         |counted| counted.events_durable_bytes),
+    plain!(Counter "ringtail_events_delivered_total" "Events that Kafka has."
+        |counted| counted.events_delivered),
+    plain!(Counter "ringtail_events_undelivered_total" "Events that Kafka did not take."
+        |counted| counted.events_undelivered),
     plain!(Counter "ringtail_events_lost_after_receipt_total"
         "Events answered on receipt (EVENT_ACK=0) that never became durable."
         |counted| counted.events_lost_after_receipt),

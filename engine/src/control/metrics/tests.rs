@@ -38,6 +38,7 @@ pub(in crate::control) fn snapshot(shard: u32, events: u64, topics: u32) -> Box<
         bytes: 10 * events,
         delivered: events,
         undelivered: 0,
+        unknown: 0,
     };
     let topics = (0..topics).map(|topic| (1, Some(TopicIndex(topic)), counts));
     let mut event_rtt_ms = Tally::new(&BORDERS_MS);
@@ -56,6 +57,7 @@ pub(in crate::control) fn snapshot(shard: u32, events: u64, topics: u32) -> Box<
         flush_us: histogram(&[70, 200]),
         commit_bytes: histogram(&[4096]),
         durable_us: histogram(&[300]),
+        kafka: None,
     })
 }
 
@@ -68,6 +70,7 @@ fn table(pattern: &str, topics: u32) -> Table {
 }
 
 const VITALS: Vitals = Vitals {
+    cluster: None,
     ready: true,
     volumes: None,
     shards: 2,
@@ -224,6 +227,7 @@ fn a_page_without_answers_still_tells_that_it_is_so() {
         &[],
         &table("in-%s", 0),
         &Vitals {
+            cluster: None,
             ready: false,
             ..VITALS
         },
@@ -251,6 +255,7 @@ fn volumes_are_told_by_folder() {
         report(2, VolumeState::Fenced { reason }),
     ];
     let vitals = Vitals {
+        cluster: None,
         volumes: Some(overview(&reports, 1, 0)),
         ..VITALS
     };

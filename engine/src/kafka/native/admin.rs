@@ -1,0 +1,133 @@
+//! What is asked of a cluster: its topics, and new ones. Every question waits for its answer.
+
+use super::{Client, Fault, TEXT_BYTES, is_fine, parts, sys, text_of, told};
+use std::ffi::{CStr, CString};
+use std::ptr::{self, NonNull};
+
+impl Client {
+    /// Asks the cluster for its brokers and all topics; waits for up to `wait_ms`.
+    pub(in crate::kafka) fn metadata(&self, wait_ms: i32) -> Result<Metadata, Fault> {
+        let mut found = ptr::null();
+        // SAFETY: the client lives; what is found is given back below.
+        let error = unsafe {
+            sys::rd_kafka_metadata(self.raw(), 1, ptr::null_mut(), &raw mut found, wait_ms)
+        };
+        let Some(found) = NonNull::new(found.cast_mut()).filter(|_| is_fine(error)) else {
+            return Err(Fault(error));
+        };
+        // SAFETY: librdkafka filled it, with as many topics as it says, and each name ends in zero.
+        unsafe {
+            let all = found.as_ref();
+            let topics = parts(all.topics, all.topic_cnt);
+            let topic = |topic: &sys::rd_kafka_metadata_topic| {
+                let name = CStr::from_ptr(topic.topic).to_string_lossy();
+                (name.into(), topic.partition_cnt.unsigned_abs())
+            };
+            let known = topics.iter().filter(|topic| is_fine(topic.err));
+            let metadata = Metadata {
+                brokers: all.broker_cnt.unsigned_abs(),
+                topics: known.map(topic).collect(),
+            };
+            sys::rd_kafka_metadata_destroy(found.as_ptr());
+            Ok(metadata)
+        }
+    }
+
+    /// Makes topics, each with this many partitions and replicas (-1: the cluster's default); waits for up to
+    /// `wait_ms`. Gives what became of each that was not made; that it exists already is no fault.
+    pub(in crate::kafka) fn create(
+        &self,
+        names: &[&str],
+        (partitions, replicas): (i32, i32),
+        wait_ms: i32,
+    ) -> Result<Vec<(String, String)>, String> {
+        let wanted = names
+            .iter()
+            .map(|name| NewTopic::new(name, partitions, replicas));
+        let wanted: Vec<NewTopic> = wanted.collect::<Result<_, _>>()?;
+        let mut raw: Vec<_> = wanted.iter().map(|topic| topic.0.as_ptr()).collect();
+        // SAFETY: everything lives until the result is there, and each object is given back once.
+        unsafe {
+            let queue = sys::rd_kafka_queue_new(self.raw());
+            let options = sys::rd_kafka_AdminOptions_new(
+                self.raw(),
+                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS,
+            );
+            let (mut text, bytes) = ([0; TEXT_BYTES], TEXT_BYTES);
+            let said = text.as_mut_ptr();
+            sys::rd_kafka_AdminOptions_set_request_timeout(options, wait_ms, said, bytes);
+            sys::rd_kafka_AdminOptions_set_operation_timeout(options, wait_ms, said, bytes);
+            sys::rd_kafka_CreateTopics(self.raw(), raw.as_mut_ptr(), raw.len(), options, queue);
+            let event = sys::rd_kafka_queue_poll(queue, wait_ms + 1_000);
+            let result = created(event);
+            if !event.is_null() {
+                sys::rd_kafka_event_destroy(event);
+            }
+            sys::rd_kafka_AdminOptions_destroy(options);
+            sys::rd_kafka_queue_destroy(queue);
+            result
+        }
+    }
+}
+
+/// Reads the answer to a wish for topics.
+///
+/// # Safety
+/// `event` is null or a living event.
+unsafe fn created(event: *mut sys::rd_kafka_event_t) -> Result<Vec<(String, String)>, String> {
+    if event.is_null() {
+        return Err("the cluster did not answer in time".to_owned());
+    }
+    // SAFETY: the event lives by this function's promise, and what it holds lives with it.
+    unsafe {
+        let error = sys::rd_kafka_event_error(event);
+        if !is_fine(error) {
+            return Err(text_of(sys::rd_kafka_event_error_string(event)));
+        }
+        let result = sys::rd_kafka_event_CreateTopics_result(event);
+        let mut count = 0;
+        let rows = sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count);
+        let mut refused = Vec::new();
+        for row in parts(rows, count as i32) {
+            let error = sys::rd_kafka_topic_result_error(*row);
+            let exists = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS;
+            if !is_fine(error) && error != exists {
+                let name = text_of(sys::rd_kafka_topic_result_name(*row));
+                let said = text_of(sys::rd_kafka_topic_result_error_string(*row));
+                let plain = || Fault(error).text().to_owned();
+                refused.push((name, if said.is_empty() { plain() } else { said }));
+            }
+        }
+        Ok(refused)
+    }
+}
+
+struct NewTopic(NonNull<sys::rd_kafka_NewTopic_t>);
+
+impl NewTopic {
+    fn new(name: &str, partitions: i32, replicas: i32) -> Result<Self, String> {
+        let name = CString::new(name).map_err(|_| "it holds a zero byte".to_owned())?;
+        let mut text = [0; TEXT_BYTES];
+        // SAFETY: the name ends in zero; the buffer is as long as is said.
+        let raw = unsafe {
+            let (said, bytes) = (text.as_mut_ptr(), text.len());
+            sys::rd_kafka_NewTopic_new(name.as_ptr(), partitions, replicas, said, bytes)
+        };
+        NonNull::new(raw).map(Self).ok_or_else(|| told(&text))
+    }
+}
+
+impl Drop for NewTopic {
+    fn drop(&mut self) {
+        // SAFETY: the object is ours.
+        unsafe { sys::rd_kafka_NewTopic_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// What a cluster says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    pub brokers: u32,
+    /// Each with its number of partitions.
+    pub topics: Vec<(Box<str>, u32)>,
+}

@@ -1,0 +1,231 @@
+//! librdkafka's properties: the operator's, ours where none were set, and ours that win.
+//!
+//! Ours win only where an answer would otherwise be wrong or never come.
+
+use super::Error;
+use super::native::Conf;
+
+/// One property with its value, under librdkafka's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Property {
+    pub name: Box<str>,
+    pub value: Box<str>,
+}
+
+/// What is ours whatever the operator says, and why.
+const OURS: [(&str, &str, &str); 4] = [
+    (
+        "delivery.report.only.error",
+        "false",
+        "every event's delivery is waited for",
+    ),
+    (
+        "queue.buffering.max.messages",
+        "0",
+        "what may wait is bounded by shard.in_flight_bytes",
+    ),
+    (
+        "queue.buffering.max.kbytes",
+        "2147483647",
+        "what may wait is bounded by shard.in_flight_bytes",
+    ),
+    (
+        "log.queue",
+        "true",
+        "librdkafka's lines go to Ringtail's own log",
+    ),
+];
+
+/// What no producer here can use, and why.
+const WITHOUT_USE: [(&str, &str); 1] = [(
+    "transactional.id",
+    "live events are not sent in transactions",
+)];
+
+/// Names of one property.
+const ALIASES: [(&str, &str); 4] = [
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("request.required.acks", "acks"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("message.send.max.retries", "retries"),
+];
+
+/// The name that librdkafka's manual puts first.
+fn plain(name: &str) -> &str {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    alias.map_or(name, |(_, plain)| plain)
+}
+
+/// Whether librdkafka takes this value for this property; its own words if not.
+pub fn check(name: &str, value: &str) -> Result<(), String> {
+    Conf::new().set(name, value)
+}
+
+/// librdkafka's default of a property; `None` when there is none of this name.
+pub fn default(name: &str) -> Option<String> {
+    let mut conf = Conf::new();
+    // Topics' properties are there to be read as soon as one of them is set; this is its default.
+    conf.set("request.timeout.ms", "30000").ok()?;
+    let known = conf.get(name);
+    // librdkafka does not tell texts that have no default from what it does not know at all.
+    known.or_else(|| conf.set(name, "").is_ok().then(String::new))
+}
+
+/// The value that the operator gave a property, under any of its names.
+pub fn find<'a>(properties: &'a [Property], name: &str) -> Option<&'a str> {
+    let mut given = properties.iter().rev();
+    let found = given.find(|property| plain(&property.name) == name)?;
+    Some(&found.value)
+}
+
+/// The properties of which another than the operator's value counts, or that change what an acknowledgement
+/// means: name and sentence, once for each.
+pub fn remarks(properties: &[Property]) -> Vec<(Box<str>, String)> {
+    let mut remarks = Vec::new();
+    for property in properties {
+        let name = &*property.name;
+        if let Some((_, value, why)) = OURS.iter().find(|(ours, ..)| *ours == name) {
+            if **value != *property.value {
+                remarks.push((name.into(), format!("not in effect, because {why}")));
+            }
+        } else if let Some((_, why)) = WITHOUT_USE.iter().find(|(ours, _)| *ours == name) {
+            remarks.push((name.into(), format!("not in effect, because {why}")));
+        } else if find(properties, "enable.idempotence").is_none() && forbids_idempotence(property)
+        {
+            let what = if plain(name) == "acks" {
+                "with it an acknowledgement does not say that every replica in sync has an event, and"
+            } else {
+                "with it"
+            };
+            let text = format!(
+                "{what} enable.idempotence cannot be on, so retries may repeat or reorder events"
+            );
+            remarks.push((name.into(), text));
+        }
+    }
+    remarks
+}
+
+/// Whether librdkafka refuses idempotence beside this.
+fn forbids_idempotence(property: &Property) -> bool {
+    let value = &*property.value;
+    let number = value.parse::<i64>().ok();
+    match plain(&property.name) {
+        "acks" => !["all", "-1"].contains(&value),
+        "max.in.flight.requests.per.connection" => number.is_some_and(|number| 5 < number),
+        "retries" => number == Some(0),
+        "queuing.strategy" => value == "lifo",
+        _ => false,
+    }
+}
+
+/// Everything together, for one producer.
+pub(super) fn conf(properties: &[Property]) -> Result<Conf, Error> {
+    let mut conf = Conf::new();
+    let mut set = |name: &str, value: &str| {
+        conf.set(name, value).map_err(|reason| Error::Property {
+            name: name.into(),
+            reason,
+        })
+    };
+    set("client.id", "ringtail")?;
+    set("acks", "all")?;
+    if !properties.iter().any(forbids_idempotence) {
+        set("enable.idempotence", "true")?;
+    }
+    let without_use = |name: &str| WITHOUT_USE.iter().any(|(other, _)| *other == name);
+    for property in properties
+        .iter()
+        .filter(|property| !without_use(&property.name))
+    {
+        set(&property.name, &property.value)?;
+    }
+    for (name, value, _) in OURS {
+        set(name, value)?;
+    }
+    Ok(conf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(rows: &[(&str, &str)]) -> Vec<Property> {
+        let property = |(name, value): &(&str, &str)| Property {
+            name: (*name).into(),
+            value: (*value).into(),
+        };
+        rows.iter().map(property).collect()
+    }
+
+    fn value(rows: &[(&str, &str)], name: &str) -> String {
+        conf(&properties(rows)).unwrap().get(name).unwrap()
+    }
+
+    #[test]
+    fn librdkafkas_own_words_say_what_is_wrong() {
+        assert_eq!(check("linger.ms", "7"), Ok(()));
+        let wrong = check("linger.ms", "soon").unwrap_err();
+        assert!(wrong.contains("Invalid value"), "{wrong}");
+        let unknown = check("linger.msec", "7").unwrap_err();
+        assert!(unknown.contains("linger.msec"), "{unknown}");
+        assert_eq!(default("acks").as_deref(), Some("-1"));
+        assert_eq!(default("no.such"), None);
+    }
+
+    #[test]
+    fn idempotence_and_all_replicas_are_the_default_and_can_be_given_up() {
+        assert_eq!(value(&[], "enable.idempotence"), "true");
+        assert_eq!(value(&[], "acks"), "-1");
+        for (name, loose) in [
+            ("acks", "1"),
+            ("request.required.acks", "0"),
+            ("retries", "0"),
+        ] {
+            let rows = [(name, loose)];
+            assert_eq!(value(&rows, "enable.idempotence"), "false", "{name}");
+            let remarks = remarks(&properties(&rows));
+            assert_eq!(remarks.len(), 1);
+            assert!(remarks[0].1.contains("enable.idempotence"), "{remarks:?}");
+        }
+        assert_eq!(value(&[("acks", "all")], "enable.idempotence"), "true");
+    }
+
+    #[test]
+    fn what_answers_depend_on_is_ours_and_said_so() {
+        let rows = [
+            ("delivery.report.only.error", "true"),
+            ("queue.buffering.max.messages", "10"),
+            ("transactional.id", "x"),
+            ("linger.ms", "3"),
+        ];
+        assert_eq!(value(&rows, "delivery.report.only.error"), "false");
+        assert_eq!(value(&rows, "queue.buffering.max.messages"), "0");
+        assert_eq!(value(&rows, "linger.ms"), "3");
+        assert!(
+            conf(&properties(&rows))
+                .unwrap()
+                .get("transactional.id")
+                .is_none_or(|id| id.is_empty())
+        );
+        let names = remarks(&properties(&rows));
+        let names: Vec<&str> = names.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(
+            names,
+            [
+                "delivery.report.only.error",
+                "queue.buffering.max.messages",
+                "transactional.id"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_of_several_names_counts() {
+        let rows = properties(&[
+            ("bootstrap.servers", "a:1"),
+            ("metadata.broker.list", "b:2"),
+        ]);
+        assert_eq!(find(&rows, "bootstrap.servers"), Some("b:2"));
+    }
+}

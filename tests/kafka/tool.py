@@ -1,0 +1,97 @@
+"""What the promises ask of Kafka from outside: topics made and removed, and everything read back.
+
+    tool.py BOOTSTRAP create NAME PARTITIONS BROKER[,BROKER...]
+    tool.py BOOTSTRAP delete NAME
+    tool.py BOOTSTRAP topics
+    tool.py BOOTSTRAP consume NAME...
+
+`consume` prints one JSON object for each record of each partition, from the first to the end as it is now.
+"""
+
+import base64
+import json
+import sys
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+PATIENCE = 60
+
+
+def admin(bootstrap):
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})
+
+
+def settle(ask):
+    # The client must live until the answers are there.
+    client = admin(sys.argv[1])
+    for future in ask(client).values():
+        future.result(PATIENCE)
+
+
+def create(_, name, partitions, brokers):
+    brokers = [int(broker) for broker in brokers.split(",")]
+    # Each partition on one broker after the other: a test knows who leads it.
+    assignment = [[brokers[part % len(brokers)]] for part in range(int(partitions))]
+    topic = NewTopic(name, int(partitions), replica_assignment=assignment)
+    settle(lambda client: client.create_topics([topic], operation_timeout=PATIENCE))
+
+
+def delete(_, name):
+    settle(lambda client: client.delete_topics([name], operation_timeout=PATIENCE))
+
+
+def topics(bootstrap):
+    known = admin(bootstrap).list_topics(timeout=PATIENCE).topics
+    print(json.dumps({name: len(topic.partitions) for name, topic in known.items()}))
+
+
+def text(value):
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def consume(bootstrap, *names):
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "promises",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "log_level": 3,
+        }
+    )
+    missing = {}
+    for name in names:
+        known = consumer.list_topics(name, timeout=PATIENCE).topics[name]
+        if known.error is not None:
+            raise KafkaException(known.error)
+        for part in known.partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(name, part), timeout=PATIENCE)
+            if low < high:
+                missing[name, part] = (low, high)
+    consumer.assign([TopicPartition(name, part, low) for (name, part), (low, _) in missing.items()])
+    while missing:
+        record = consumer.poll(PATIENCE)
+        if record is None:
+            raise SystemExit(f"no record came in {PATIENCE} s; waiting for {missing}")
+        if record.error():
+            raise KafkaException(record.error())
+        place = record.topic(), record.partition()
+        headers = [[name, text(value)] for name, value in record.headers() or []]
+        row = {
+            "topic": place[0],
+            "partition": place[1],
+            "offset": record.offset(),
+            "key": text(record.key()),
+            "value": text(record.value()),
+            "headers": headers,
+        }
+        print(json.dumps(row))
+        if place in missing and missing[place][1] <= record.offset() + 1:
+            del missing[place]
+    consumer.close()
+
+
+if __name__ == "__main__":
+    _, bootstrap, verb, *rest = sys.argv
+    {"create": create, "delete": delete, "topics": topics, "consume": consume}[verb](bootstrap, *rest)
