@@ -43,6 +43,8 @@ struct Office {
     fleet: Rc<Fleet>,
     metrics_path: Box<str>,
     copies: Copies,
+    /// Whether events are forwarded from the log.
+    spools: bool,
     connections: Cell<usize>,
 }
 
@@ -52,6 +54,7 @@ pub(super) fn serve(listener: Listener, fleet: Rc<Fleet>, settings: &Settings) -
         fleet,
         metrics_path: settings.metrics_path.clone(),
         copies: settings.shard.log.copies,
+        spools: settings.shard.spool.is_some(),
         connections: Cell::new(0),
     });
     spawn_local(async move {
@@ -120,7 +123,7 @@ impl Office {
         let parts: Vec<&str> = uri.path().split('/').skip(1).collect();
         match parts[..] {
             ["healthz"] => pages::health(),
-            ["readyz"] => pages::readiness(&self.fleet),
+            ["readyz"] => pages::readiness(&self.fleet, self.spools).await,
             ["topics"] => pages::topics(&self.fleet).await,
             ["volumes"] => pages::volumes(&self.fleet, self.copies).await,
             ["topics", topic, "partitions", partition, "records"] => {

@@ -49,6 +49,18 @@ pub struct Spot {
     pub sequence: Sequence,
 }
 
+#[cfg(test)]
+impl Spot {
+    /// A place that no journal has.
+    pub(crate) fn example(sequence: Sequence) -> Self {
+        Self {
+            life: Life(0),
+            position: 0,
+            sequence,
+        }
+    }
+}
+
 /// What a frame says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Followed {

@@ -10,8 +10,8 @@ use super::super::format::footer::IndexTopic;
 use super::super::format::forwarded::{Forwarded, Totals};
 use super::super::format::frame::SectionKind;
 use super::super::wake::Receipt;
-use super::{Inner, Journal};
-use crate::unit::{Life, Sequence};
+use super::{AppendError, Inner, Journal, Request};
+use crate::unit::{Life, Micros, Sequence, Ticket, TopicId, TopicIndex};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -76,6 +76,37 @@ impl<D: Disk> Journal<D> {
         receipt
     }
 
+    /// As [`Journal::append`], for events without which the cursor cannot go on: they may take the reserve of a
+    /// store that is full.
+    pub fn append_reserved(
+        &self,
+        now: Micros,
+        request: &Request<'_>,
+    ) -> Result<Ticket, AppendError> {
+        let mut inner = self.inner.borrow_mut();
+        let inner = &mut *inner;
+        if let Some(reason) = inner.refusal_to_change() {
+            return Err(AppendError::Refused(reason));
+        }
+        let ticket = self.stage(inner, now, request)?;
+        inner.urgent = true;
+        Ok(ticket)
+    }
+
+    /// The row and the name of a topic that is there.
+    pub fn topic(&self, id: TopicId) -> Option<(TopicIndex, Arc<str>)> {
+        let inner = self.inner.borrow();
+        let topic = inner.topics.find(id)?;
+        let lives = !inner.topics.is_deleted(topic);
+        lives.then(|| (topic, inner.topics.name(topic).into()))
+    }
+
+    /// Whether a topic is there, and was not deleted.
+    pub fn has_topic(&self, topic: TopicIndex) -> bool {
+        let inner = self.inner.borrow();
+        inner.topics.knows(topic) && !inner.topics.is_deleted(topic)
+    }
+
     /// What became durable since the journal was started.
     pub fn came(&self) -> Load {
         self.inner.borrow().forwarding.came
@@ -109,11 +140,6 @@ impl<D: Disk> Journal<D> {
         let mut inner = self.inner.borrow_mut();
         let events = inner.forwarding.unread(life, &index.topics);
         inner.forwarding.dropped += events;
-        let journal = inner.settings.journal.0;
-        tracing::error!(
-            "journal {journal}: the store's bytes are used up: {events} acknowledged events are dropped before they \
-             were forwarded, as spool.overflow says"
-        );
     }
 }
 
@@ -188,7 +214,6 @@ impl<D: Disk> Inner<D> {
                  Kafka to take it"
             )
             .into();
-            tracing::error!("{reason}; new events are refused until then");
             self.full = Some(reason);
         }
     }

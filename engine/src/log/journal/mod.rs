@@ -24,6 +24,7 @@ mod retire;
 mod scrub;
 mod segment;
 mod settle;
+mod size;
 mod sorted;
 mod staging;
 mod start;
@@ -42,6 +43,7 @@ pub use prepare::Preparer;
 pub use read::{ReadError, ReadRecord};
 pub use rebuild::RebuildError;
 pub use scrub::{Pace, Scrubbed};
+pub use size::{Size, Tidied};
 pub use staging::{Request, RoutedEvent};
 pub use start::StartError;
 pub use tidy::Tidier;
@@ -184,6 +186,8 @@ struct Inner<D: Disk> {
     /// The ticket of the open frame.
     ticket: Ticket,
     system: VecDeque<SystemFrame>,
+    /// The open frame may take the reserve.
+    urgent: bool,
 
     next_sequence: Sequence,
     chain: u64,
@@ -238,27 +242,6 @@ impl<D: Disk> Clone for Journal<D> {
     }
 }
 
-/// A journal's sizes, for metrics.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Size {
-    pub segments: u64,
-    pub recycled: u64,
-    pub bytes: u64,
-    /// Of sealed record batches that nobody can read any more, as of the last look.
-    pub dead_bytes: u64,
-    pub tidied: Tidied,
-}
-
-/// What was done to give space back, since the journal was started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tidied {
-    pub repacked: u64,
-    pub read_bytes: u64,
-    pub written_bytes: u64,
-    /// Segments that could not be read, and were left as they are.
-    pub unfit: u64,
-}
-
 impl<D: Disk> Journal<D> {
     /// Puts a request into the open frame. Its events are durable when [`Journal::durable`] has
     /// reached the ticket that this returns.
@@ -268,6 +251,15 @@ impl<D: Disk> Journal<D> {
         if let Some(reason) = inner.refusal_of_new() {
             return Err(AppendError::Refused(reason));
         }
+        self.stage(inner, now, request)
+    }
+
+    fn stage(
+        &self,
+        inner: &mut Inner<D>,
+        now: Micros,
+        request: &Request<'_>,
+    ) -> Result<Ticket, AppendError> {
         if request.events.is_empty() {
             return Ok(inner.last_ticket());
         }
@@ -416,20 +408,6 @@ impl<D: Disk> Journal<D> {
     /// Why new events are refused, if they are.
     pub fn fault(&self) -> Option<Arc<str>> {
         self.inner.borrow().refusal()
-    }
-
-    pub fn size(&self) -> Size {
-        let inner = self.inner.borrow();
-        let files = inner.prepared.len() + inner.spare.len();
-        let unused = files as u64 * inner.settings.segment_bytes;
-        let looks = inner.sealed.iter().filter_map(|sealed| sealed.look);
-        Size {
-            segments: (inner.held() + files + inner.doomed.len()) as u64,
-            recycled: inner.recycled,
-            bytes: inner.held_bytes() + unused,
-            dead_bytes: looks.map(|look| look.bytes - look.living).sum(),
-            tidied: inner.tidied,
-        }
     }
 
     /// Hands over what became durable since the last call.

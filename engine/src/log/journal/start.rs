@@ -225,6 +225,7 @@ impl<D: Disk> Inner<D> {
             staged_since: Micros(0),
             ticket: Ticket(1),
             system: VecDeque::new(),
+            urgent: false,
             next_sequence: recovered.last.map_or(Sequence::FIRST, Sequence::next),
             chain: recovered.chain,
             durable: recovered.last,
