@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Heard, payload};
 use crate::kafka::Record;
+use crate::wait;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -43,12 +44,23 @@ pub struct Load {
 impl Load {
     /// Starts so many connections, numbered from `first`; each sends requests of these types in turn.
     pub fn start(port: u16, connections: std::ops::Range<usize>, kinds: &[&str]) -> Self {
+        Self::start_slowly(port, connections, kinds, 0)
+    }
+
+    /// The same, with so many milliseconds between two requests of a connection: where answers never wait, a
+    /// broker that is away for long would else be sent more than anybody wants to read back.
+    pub fn start_slowly(
+        port: u16,
+        connections: std::ops::Range<usize>,
+        kinds: &[&str],
+        pause_ms: u64,
+    ) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
         let thread = |connection| {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
             let kinds = kinds.clone();
-            thread::spawn(move || send(port, connection, &kinds, &stop, &answered))
+            thread::spawn(move || send((port, connection), &kinds, pause_ms, (&stop, &answered)))
         };
         let threads = connections.map(thread).collect();
         Self {
@@ -77,11 +89,10 @@ impl Load {
 }
 
 fn send(
-    port: u16,
-    connection: usize,
+    (port, connection): (u16, usize),
     kinds: &[String],
-    stop: &AtomicBool,
-    answered: &AtomicU64,
+    pause_ms: u64,
+    (stop, answered): (&AtomicBool, &AtomicU64),
 ) -> Vec<Sent> {
     let mut client = Client::connect(port, &format!("device-{connection}"));
     client.be_patient(PATIENCE_SECONDS);
@@ -93,6 +104,9 @@ fn send(
             return all;
         }
         if !stopping && waiting < WINDOW {
+            if 0 < pause_ms {
+                wait::some_milliseconds(pause_ms);
+            }
             let request = all.len();
             let kind = &kinds[request % kinds.len()];
             if !client.send(&request.to_string(), kind, &payloads(connection, request)) {
