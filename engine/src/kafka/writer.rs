@@ -26,6 +26,9 @@ const _: () = {
 const EVENT_BITS: u32 = 16;
 const TOPIC_BITS: u32 = 20;
 
+/// How librdkafka's word for a cluster that is away ends.
+const ALL_DOWN: &str = "brokers are down";
+
 /// What a record costs librdkafka beside its own bytes; counted with what waits.
 pub const RECORD_OVERHEAD_BYTES: usize = 256;
 
@@ -262,6 +265,9 @@ impl State {
             tracing::error!("kafka: {text}; everything under way fails, and a new producer starts");
             self.given_up = true;
             self.client.purge();
+        } else if text.ends_with(ALL_DOWN) {
+            // Every second while a cluster is away; the control core says once that it is.
+            tracing::debug!("kafka: {text}");
         } else {
             tracing::warn!("kafka: {text}");
         }

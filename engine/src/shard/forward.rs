@@ -19,7 +19,7 @@ use super::volumes::Disk;
 use crate::kafka::properties;
 use crate::kafka::writer::Writer;
 use crate::log::format::forwarded::{Forwarded, Totals};
-use crate::log::journal::{FollowError, Follower, Journal, Load, Overflow};
+use crate::log::journal::{FollowError, Follower, Journal, Load};
 use crate::log::wake::Receipt;
 use crate::rt::executor::yield_if_needed;
 use crate::rt::notify::Notify;
@@ -73,6 +73,8 @@ struct State {
     /// Nothing durable is unread.
     at_end: bool,
     repeated: u64,
+    /// Events that the journal dropped, as the cursor counts them.
+    dropped: u64,
     rate: settle::Rate,
     fault: Option<Arc<str>>,
 }
@@ -121,6 +123,7 @@ impl Forwarder {
             passed: Load::default(),
             at_end: false,
             repeated: 0,
+            dropped: 0,
             rate: settle::Rate::default(),
             fault: None,
         };
@@ -165,9 +168,7 @@ impl Forwarder {
             let news = self.news.wait();
             self.settle();
             let worked = match self.step(&mut follower).await {
-                Err(FollowError::Gone { from, to })
-                    if self.settings.overflow == Overflow::DropOldest =>
-                {
+                Err(FollowError::Gone { from, to }) if self.drops_oldest() => {
                     self.note_dropped(from.get(), to.get());
                     true
                 }
@@ -285,7 +286,7 @@ impl Forwarder {
             oldest_us: state.window.oldest().map_or(0, |oldest| now.since(oldest)),
             events_per_second: state.rate.per_second(now),
             totals: Totals {
-                dropped: totals.dropped + dropped,
+                dropped: totals.dropped + dropped - state.dropped,
                 ..totals
             },
             repeated: state.repeated,

@@ -113,45 +113,50 @@ pub async fn run(start: Start) {
     let to = (destination, table);
     let core = Rc::new(Core::new((shard, shards), settings, clock, to, claims));
     core.meet(neighbours);
-    let mut forwarders = Vec::new();
-    for opened in &opened {
-        match open_forwarder(&core, opened, &kafka_cpus) {
-            Ok(forwarder) => forwarders.extend(forwarder),
-            Err(reason) => {
-                let _ = reports.send(Report::Failed { shard, reason }).await;
-                return;
-            }
-        }
-    }
+    let found = open_forwarders(&core, &opened, &kafka_cpus, &reports).await;
+    let Some(forwarders) = found else { return };
     let life = Life {
         core,
         cpu,
-        forwarders: forwarders.iter().map(|(one, _)| one.clone()).collect(),
+        forwarders,
         journals: opened.iter().map(Kept::of).collect(),
         background: Background::default(),
         journals_in_store,
         failed: Cell::new(false),
     };
     let _ = reports.send(Report::Opened { shard, journals }).await;
-    for (forwarder, bell) in forwarders {
-        spawn_local(forwarder.clone().hear(bell)).detach();
-        spawn_local(forwarder.run()).detach();
-    }
     Rc::new(life)
         .serve(opened, bell, &mut orders, Rc::new(reports))
         .await;
 }
 
-/// What forwards a journal, where journals are forwarded.
-fn open_forwarder(
+/// What forwards the journals, at work, where journals are forwarded; `None` when there is a reason why not, which is
+/// told.
+async fn open_forwarders(
     core: &Rc<Core>,
-    opened: &Opened,
+    opened: &[Opened],
     cpus: &[usize],
-) -> Result<Option<(Rc<Forwarder>, Bell)>, String> {
-    let spool = core.settings.spool.as_ref();
-    let opened =
-        spool.map(|spool| Forwarder::open(core, (opened.id, &opened.journal), spool, cpus));
-    opened.transpose()
+    reports: &Outgoing<Report>,
+) -> Option<Vec<Rc<Forwarder>>> {
+    let mut forwarders = Vec::new();
+    let Some(spool) = &core.settings.spool else {
+        return Some(forwarders);
+    };
+    for opened in opened {
+        match Forwarder::open(core, (opened.id, &opened.journal), spool, cpus) {
+            Ok((forwarder, bell)) => {
+                spawn_local(forwarder.clone().hear(bell)).detach();
+                spawn_local(forwarder.clone().run()).detach();
+                forwarders.push(forwarder);
+            }
+            Err(reason) => {
+                let shard = core.id;
+                let _ = reports.send(Report::Failed { shard, reason }).await;
+                return None;
+            }
+        }
+    }
+    Some(forwarders)
 }
 
 /// A shard that has its journals open.

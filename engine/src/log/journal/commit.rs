@@ -175,7 +175,7 @@ impl<D: Disk> Committer<D> {
         }
         let bytes = (inner.staging.used() as u64).next_multiple_of(BLOCK_BYTES);
         // The last requests before a stop may use the reserve: none come after them.
-        let to_the_last = inner.stopping || inner.urgent;
+        let to_the_last = inner.stopping || inner.forwarding.urgent;
         let reserve = if to_the_last { 0 } else { RESERVED };
         let room = self.make_room(inner, bytes, inner.staging.batches(), reserve);
         if room {
@@ -249,7 +249,7 @@ impl<D: Disk> Committer<D> {
             .staging
             .close(buffer.as_mut(), &mut inner.topics, keep);
         inner.topics.next_frame();
-        inner.urgent = false;
+        inner.forwarding.urgent = false;
         let ticket = inner.ticket;
         inner.ticket = ticket.next();
         inner.owes_closing = true;
@@ -483,7 +483,7 @@ fn discard_when_full<D: Disk>(inner: &mut Inner<D>) -> Option<Step> {
         inner.staging.discard(&mut inner.topics);
     }
     inner.topics.next_frame();
-    inner.urgent = false;
+    inner.forwarding.urgent = false;
     inner.buffer = None;
     let upto = inner.ticket;
     inner.ticket = upto.next();

@@ -5,6 +5,8 @@
 //! Cancel:  dropping `next` loses nothing; call it again.
 //! Full:    one piece and one frame are held.
 
+mod load;
+
 use super::super::disk::Disk;
 use super::super::format::Defect;
 use super::super::format::footer::Footer;
@@ -12,12 +14,12 @@ use super::super::format::forwarded::Forwarded;
 use super::super::format::frame::FrameHeader;
 use super::super::format::section::Frame;
 use super::super::format::segment::{HEADER_BYTES, Kind};
-use super::super::walk::{find_frames, read_whole};
+use super::super::walk::find_frames;
 use super::forward::Load;
 use super::segment::read_footer;
 use super::{Inner, Journal};
-use crate::limit::{BLOCK_BYTES, READ_AHEAD_BYTES};
 use crate::unit::{Epoch, Life, Micros, Sequence};
+use load::Piece;
 use std::io;
 use std::rc::Rc;
 
@@ -80,22 +82,6 @@ struct Target<F> {
     kind: Kind,
     /// What may be read of it.
     end: u64,
-}
-
-/// What was read of a segment.
-struct Piece<B> {
-    life: Life,
-    start: u64,
-    bytes: B,
-}
-
-impl<B: AsRef<[u8]>> Piece<B> {
-    /// The bytes from `position` on: at least a block of them.
-    fn from(&self, life: Life, position: u64) -> Option<&[u8]> {
-        let skip = usize::try_from(position.checked_sub(self.start)?).ok()?;
-        let rest = self.bytes.as_ref().get(skip..)?;
-        (self.life == life && BLOCK_BYTES as usize <= rest.len()).then_some(rest)
-    }
 }
 
 /// Reads one journal's frames in order. There is one for each journal at most.
@@ -195,7 +181,7 @@ impl<D: Disk> Follower<D> {
             }
             match found {
                 Ok(header) => {
-                    if let Some(followed) = self.take(&target, position, header)? {
+                    if let Some(followed) = self.take(&target, position, &header)? {
                         return Ok(Some(followed));
                     }
                 }
@@ -243,7 +229,7 @@ impl<D: Disk> Follower<D> {
         &mut self,
         target: &Target<D::File>,
         position: u64,
-        header: FrameHeader,
+        header: &FrameHeader,
     ) -> Result<Option<Followed>, FollowError> {
         let frame = self.frame();
         let damaged = |defect| FollowError::Damaged {
@@ -261,7 +247,7 @@ impl<D: Disk> Follower<D> {
         let chain = frame.chain_value;
         if header.sequence < self.next {
             if Some(header.sequence) == self.cursor.upto && chain != self.cursor.chain {
-                return Err(self.disagrees(&header, chain));
+                return Err(self.disagrees(header, chain));
             }
             self.passed.events += load.events;
             self.passed.bytes += load.bytes;
@@ -272,7 +258,7 @@ impl<D: Disk> Follower<D> {
             return Err(damaged(Defect::Misplaced("frame")));
         }
         if self.chain.is_some_and(|chain| chain != header.chain) {
-            return Err(self.disagrees(&header, header.chain));
+            return Err(self.disagrees(header, header.chain));
         }
         let spot = Spot {
             life: target.life,
@@ -340,94 +326,6 @@ impl<D: Disk> Follower<D> {
         Ok(())
     }
 
-    /// Brings the frame at `position` to `self.frame`, whole, from memory or from the first copy that is right.
-    async fn load(
-        &mut self,
-        target: &Target<D::File>,
-        position: u64,
-    ) -> Result<Result<FrameHeader, Defect>, FollowError> {
-        {
-            let inner = self.journal.inner.borrow();
-            if let Some(bytes) = inner.tail.frame(target.life, position) {
-                self.frame.clear();
-                self.frame.extend_from_slice(bytes);
-            } else if let Some(ahead) = &self.ahead
-                && let Some(bytes) = ahead.from(target.life, position)
-            {
-                copy_frame(bytes, &mut self.frame);
-            } else {
-                self.frame.clear();
-            }
-        }
-        if let Ok(header) = whole(&self.frame, target.life, position) {
-            return Ok(Ok(header));
-        }
-        self.load_from_disk(target, position).await
-    }
-
-    async fn load_from_disk(
-        &mut self,
-        target: &Target<D::File>,
-        position: u64,
-    ) -> Result<Result<FrameHeader, Defect>, FollowError> {
-        let bytes = READ_AHEAD_BYTES.min(target.end.saturating_sub(position));
-        let bytes = (bytes as usize).max(BLOCK_BYTES as usize);
-        let mut defect = Defect::Absent("whole frame");
-        let mut trouble = None;
-        let copies = self.journal.inner.borrow().disk.copies();
-        for copy in std::iter::once(None).chain((0..copies).map(Some)) {
-            match self.read_piece(target, position, bytes, copy).await {
-                Ok(()) => match whole(&self.frame, target.life, position) {
-                    Ok(header) => return Ok(Ok(header)),
-                    Err(found) => defect = found,
-                },
-                Err(source) => trouble = Some(source),
-            }
-        }
-        match trouble {
-            Some(source) if !matches!(defect, Defect::Checksum(_) | Defect::Malformed(_)) => {
-                Err(FollowError::Disk {
-                    file: target.name.clone(),
-                    source,
-                })
-            }
-            _ => Ok(Err(defect)),
-        }
-    }
-
-    /// Reads from the first copy that can be read, or from this one; a frame that is larger than the piece whole.
-    async fn read_piece(
-        &mut self,
-        target: &Target<D::File>,
-        position: u64,
-        bytes: usize,
-        copy: Option<usize>,
-    ) -> io::Result<()> {
-        let journal = self.journal.clone();
-        let disk = journal.inner.borrow().disk.clone();
-        let mut wanted = bytes;
-        for _ in 0..2 {
-            let _pass = journal.bells.readers.enter(wanted).await;
-            let bytes = match copy {
-                None => read_whole(&disk, &target.file, position, wanted).await?,
-                Some(copy) => disk.read_copy(copy, &target.file, position, wanted).await?,
-            };
-            copy_frame(bytes.as_ref(), &mut self.frame);
-            let header = FrameHeader::decode(&self.frame).ok();
-            let needs = header.map_or(0, |(header, _)| header.padded_bytes());
-            self.ahead = Some(Piece {
-                life: target.life,
-                start: position,
-                bytes,
-            });
-            if needs <= wanted {
-                break;
-            }
-            wanted = needs;
-        }
-        Ok(())
-    }
-
     /// Brings a frame that was handed out before once more, for [`Follower::frame`].
     pub async fn again(&mut self, spot: &Spot) -> Result<(), FollowError> {
         let target = self.journal.inner.borrow().segment_of(spot.sequence);
@@ -487,23 +385,5 @@ impl<D: Disk> Follower<D> {
     /// What of [`Follower::measure`] lies before the cursor: known when the first frame was taken.
     pub fn passed(&self) -> Load {
         self.passed
-    }
-}
-
-/// Copies the frame that begins here, or as much of it as there is.
-fn copy_frame(bytes: &[u8], into: &mut Vec<u8>) {
-    let header = FrameHeader::decode(bytes).ok();
-    let length = header.map_or(BLOCK_BYTES as usize, |(header, _)| header.padded_bytes());
-    into.clear();
-    into.extend_from_slice(&bytes[..length.min(bytes.len())]);
-}
-
-/// The header of the frame, when every byte of it is right and it belongs where it was found.
-fn whole(bytes: &[u8], life: Life, position: u64) -> Result<FrameHeader, Defect> {
-    let frame = Frame::check(bytes)?;
-    if frame.header.life == life && frame.header.position == position {
-        Ok(frame.header)
-    } else {
-        Err(Defect::Misplaced("frame"))
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Forwarding {
     pub(super) came: Load,
     /// Events that went before the follower read them, since the start.
     pub(super) dropped: u64,
+    /// The open frame may take the reserve.
+    pub(super) urgent: bool,
 }
 
 impl<D: Disk> Journal<D> {
@@ -89,7 +91,7 @@ impl<D: Disk> Journal<D> {
             return Err(AppendError::Refused(reason));
         }
         let ticket = self.stage(inner, now, request)?;
-        inner.urgent = true;
+        inner.forwarding.urgent = true;
         Ok(ticket)
     }
 
@@ -144,6 +146,13 @@ impl<D: Disk> Journal<D> {
 }
 
 impl Forwarding {
+    pub(super) fn new(recovered: Option<Forwarded>) -> Self {
+        Self {
+            cursor: recovered,
+            ..Self::default()
+        }
+    }
+
     /// How many events of this segment, the oldest one, the follower has not read.
     fn unread(&self, life: Life, index: &[IndexTopic]) -> u64 {
         let from = match self.reads_at {

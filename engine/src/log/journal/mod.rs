@@ -186,8 +186,6 @@ struct Inner<D: Disk> {
     /// The ticket of the open frame.
     ticket: Ticket,
     system: VecDeque<SystemFrame>,
-    /// The open frame may take the reserve.
-    urgent: bool,
 
     next_sequence: Sequence,
     chain: u64,

@@ -204,6 +204,7 @@ impl<D: Disk> Inner<D> {
             topics.define_all(defined);
         }
         let frame_bytes_max = settings.frame_bytes_max;
+        let sealed = recovered.sealed.into_iter();
         let (spare, doomed): (Vec<_>, Vec<_>) =
             (recovered.spare.into_iter()).partition(|spare| spare.bytes == settings.segment_bytes);
         Self {
@@ -216,16 +217,12 @@ impl<D: Disk> Inner<D> {
             topics,
             keeping: Roll::new(recovered.membership),
             scrubbing: Scrubbing::default(),
-            forwarding: Forwarding {
-                cursor: recovered.forwarded,
-                ..Forwarding::default()
-            },
+            forwarding: Forwarding::new(recovered.forwarded),
             staging: Staging::new(frame_bytes_max, newest_ms),
             buffer: None,
             staged_since: Micros(0),
             ticket: Ticket(1),
             system: VecDeque::new(),
-            urgent: false,
             next_sequence: recovered.last.map_or(Sequence::FIRST, Sequence::next),
             chain: recovered.chain,
             durable: recovered.last,
@@ -237,11 +234,7 @@ impl<D: Disk> Inner<D> {
             owes_closing: false,
             open: open.map(|(segment, _)| segment),
             closing: walked.into_iter().map(|(segment, _)| segment).collect(),
-            sealed: recovered
-                .sealed
-                .into_iter()
-                .filter_map(take_sealed)
-                .collect(),
+            sealed: sealed.filter_map(take_sealed).collect(),
             prepared: VecDeque::new(),
             spare: spare.into_iter().map(take_spare).collect(),
             doomed: doomed.into_iter().map(take_spare).collect(),

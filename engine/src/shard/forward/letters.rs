@@ -58,7 +58,13 @@ impl Forwarder {
     ) -> Result<Option<Ticket>, FollowError> {
         let found = self.state.borrow().window.find(letter.part, letter.event);
         let found = found.expect("a dead event stays in the window until it is settled");
-        follower.again(&found.spot).await?;
+        match follower.again(&found.spot).await {
+            Err(FollowError::Gone { .. }) if self.drops_oldest() => {
+                self.drop_event(letter.part, letter.event);
+                return Ok(Some(Ticket::NONE));
+            }
+            brought => brought?,
+        }
         let frame = follower.frame().expect("the follower has checked it");
         let batches = frame.batches().expect("the follower has checked it");
         let (row, bytes) = batches[found.batch as usize];

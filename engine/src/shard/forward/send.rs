@@ -173,7 +173,11 @@ impl Forwarder {
             Key::ReqGuid => row.map_or(&[][..], |row| row.guid),
         };
         let table = self.core.table.borrow();
-        let received = record.timestamp_ms.to_string();
+        let received = if kafka.headers.contains(&Header::Received) {
+            record.timestamp_ms.to_string()
+        } else {
+            String::new()
+        };
         let value_of = |header: &Header| -> (Header, &[u8]) {
             let value = match header {
                 Header::EventType => sender.kind.or_else(|| {
@@ -243,7 +247,9 @@ impl Forwarder {
         alone: bool,
     ) -> Result<bool, FollowError> {
         for same_frame in parked.chunk_by(|one, other| one.spot == other.spot) {
-            follower.again(&same_frame[0].spot).await?;
+            if !self.bring(follower, same_frame).await? {
+                continue;
+            }
             let frame = follower.frame().expect("the follower has checked it");
             let batches = frame.batches().expect("the follower has checked it");
             let origins = self.origins(&frame);
@@ -292,6 +298,23 @@ impl Forwarder {
             self.take_fault(target.index, (one.part, one.event), fault, true);
         }
         sent.is_ok()
+    }
+
+    /// Brings the frame of these events once more; `false` when it is gone, and they with it.
+    async fn bring(
+        &self,
+        follower: &mut Follower<Disk>,
+        same_frame: &[Parked],
+    ) -> Result<bool, FollowError> {
+        match follower.again(&same_frame[0].spot).await {
+            Err(FollowError::Gone { .. }) if self.drops_oldest() => {
+                for one in same_frame {
+                    self.drop_event(one.part, one.event);
+                }
+                Ok(false)
+            }
+            brought => brought.map(|()| true),
+        }
     }
 
     /// Their topic was deleted meanwhile.

@@ -5,6 +5,7 @@ use super::letters::Letter;
 use super::{Forwarder, State};
 use crate::kafka::Fault;
 use crate::kafka::writer::{Settled, Word};
+use crate::log::journal::Overflow;
 use crate::rt::executor::yield_if_needed;
 use crate::rt::wake::Bell;
 use crate::spool::window::Place;
@@ -96,7 +97,9 @@ impl Forwarder {
             state.cursor.totals.delivered += 1;
             state.rate.note(now);
         }
-        state.unwanted.remove(&mark.topic);
+        if !state.unwanted.is_empty() {
+            state.unwanted.remove(&mark.topic);
+        }
     }
 
     /// A record came back, or was not taken at all (`at_once`): it waits, or becomes a dead letter.
@@ -213,8 +216,25 @@ impl Forwarder {
         let due = RECORD_US <= now.since(state.recorded_at);
         if state.dirty && due && state.recording.is_none() {
             state.dirty = false;
+            let dropped = self.journal.dropped();
+            state.cursor.totals.dropped += dropped - state.dropped;
+            state.dropped = dropped;
             state.recorded_at = now;
             state.recording = Some(self.journal.note_forwarded(state.cursor));
+        }
+    }
+}
+
+impl Forwarder {
+    pub(super) fn drops_oldest(&self) -> bool {
+        self.settings.overflow == Overflow::DropOldest
+    }
+
+    /// The event is gone before it could be sent again.
+    pub(super) fn drop_event(&self, part: u32, event: u16) {
+        let mut state = self.state.borrow_mut();
+        if state.window.set(part, event, Place::Settled) {
+            state.cursor.totals.dropped += 1;
         }
     }
 }
