@@ -2,7 +2,7 @@
 //!
 //! Batches of events arrive on a socket, are written to the log, and are answered when they are
 //! safe. One core (a *shard*) owns a batch for its whole life. Where Kafka is the destination, `kafka` stands in
-//! the place of `log`.
+//! the place of `log`; with a spool, what is durable in the log is answered and leaves for `kafka` from there.
 //!
 //! ```text
 //!     net -> frame -> event -> route -> log -> ack -> net
@@ -16,6 +16,7 @@
 //! | `route`   | event types               | topics                                  |
 //! | `log`     | routed batches            | places in the journal, durable marks    |
 //! | `kafka`   | records                   | what became of each                     |
+//! | `spool`   | frames of the log         | what waits for Kafka, event by event    |
 //! | `ack`     | durable marks             | who may be answered now, in order       |
 //! | `net`     | sockets                   | messages in, answers out                |
 //! | `shard`   | all of the above          | one core's life                         |
@@ -40,3 +41,4 @@ pub mod net;
 pub mod route;
 pub mod rt;
 pub mod shard;
+pub mod spool;

@@ -89,6 +89,19 @@ pub const READERS_KNOWN: usize = 256;
 /// Record batches that one look into an index gives.
 pub const PLACES_AT_ONCE: usize = 256;
 
+// ---- what is forwarded from the log, for each journal ----
+
+/// Bytes of frames under way to Kafka (`spool.in_flight_bytes`).
+pub const SPOOL_BYTES_DEFAULT: u64 = 16 << 20;
+pub const SPOOL_BYTES_MIN: u64 = 1 << 20;
+pub const SPOOL_BYTES_MAX: u64 = 4 << 30;
+/// Events of theirs: each costs librdkafka some 256 bytes beside its own.
+pub const SPOOL_EVENTS_MAX: u64 = 200_000;
+/// Dead letters that wait to become durable.
+pub const SPOOL_LETTERS_MAX: usize = 4_096;
+/// How long events wait for a topic that Kafka does not know (`spool.topic_wait_ms`).
+pub const SPOOL_TOPIC_WAIT_MS_DEFAULT: u64 = 30_000;
+
 // ---- a connection ----
 
 /// One receive buffer; a shard lends them to connections that have bytes to read.

@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Heard, payload};
 use crate::kafka::Record;
+use crate::wait;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -44,13 +45,24 @@ pub struct Load {
 impl Load {
     /// Starts so many connections, numbered from `first`; each sends requests of these types in turn.
     pub fn start(port: u16, connections: std::ops::Range<usize>, kinds: &[&str]) -> Self {
+        Self::start_slowly(port, connections, kinds, 0)
+    }
+
+    /// The same, with so many milliseconds between two requests of a connection: where answers never wait, a
+    /// broker that is away for long would else be sent more than anybody wants to read back.
+    pub fn start_slowly(
+        port: u16,
+        connections: std::ops::Range<usize>,
+        kinds: &[&str],
+        pause_ms: u64,
+    ) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let failed = Arc::default();
         let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
         let thread = |connection| {
             let counts = [Arc::clone(&answered), Arc::clone(&failed)];
             let (stop, kinds) = (Arc::clone(&stop), kinds.clone());
-            thread::spawn(move || send(port, connection, &kinds, &stop, &counts))
+            thread::spawn(move || send((port, connection), &kinds, pause_ms, (&stop, &counts)))
         };
         let threads = connections.map(thread).collect();
         Self {
@@ -85,11 +97,10 @@ impl Load {
 }
 
 fn send(
-    port: u16,
-    connection: usize,
+    (port, connection): (u16, usize),
     kinds: &[String],
-    stop: &AtomicBool,
-    [answered, failed]: &[Arc<AtomicU64>; 2],
+    pause_ms: u64,
+    (stop, [answered, failed]): (&AtomicBool, &[Arc<AtomicU64>; 2]),
 ) -> Vec<Sent> {
     let mut client = Client::connect(port, &format!("device-{connection}"));
     client.be_patient(PATIENCE_SECONDS);
@@ -101,6 +112,9 @@ fn send(
             return all;
         }
         if !stopping && waiting < WINDOW {
+            if 0 < pause_ms {
+                wait::some_milliseconds(pause_ms);
+            }
             let request = all.len();
             let kind = &kinds[request % kinds.len()];
             if !client.send(&request.to_string(), kind, &payloads(connection, request)) {

@@ -16,6 +16,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("route", &["event", "unit", "limit"]),
     ("log", &["unit", "limit"]),
     ("kafka", &["rt", "unit", "limit"]),
+    ("spool", &["kafka", "log", "unit", "limit"]),
     ("ack", &["unit", "limit"]),
     (
         "net",
@@ -24,7 +25,7 @@ const DOORS: &[(&str, &[&str])] = &[
     (
         "shard",
         &[
-            "rt", "frame", "event", "route", "log", "kafka", "ack", "net", "unit", "limit",
+            "rt", "frame", "event", "route", "log", "kafka", "spool", "ack", "net", "unit", "limit",
         ],
     ),
     (
@@ -34,6 +35,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "rt",
             "log",
             "kafka",
+            "spool",
             "route",
             "net::Settings",
             "net::Cors",

@@ -152,6 +152,7 @@ async fn run(
     let statsd = statsd.map(|to| Rc::new(statsd::Sender::new(Rc::clone(&fleet), to)));
     let _sending = statsd.clone().map(|sender| spawn_local(sender.run()));
     let _topics = house.topics.start(&fleet);
+    let _cluster = house.watch_for_spool(settings, &fleet);
     let mut shards = Vec::new();
     let name_keys = NameKeys::default();
     let ends = peers::between(plan.shards.len());
@@ -175,6 +176,7 @@ async fn run(
     let cause = match started {
         Some(Ok(())) => {
             if let Topics::Kept(keeper) = &house.topics {
+                keeper.want_letters(&fleet);
                 keeper.bury_earlier(&fleet).await;
             }
             tell_shards(settings, &plan, &fleet);
@@ -184,7 +186,9 @@ async fn run(
         Some(Err(failure)) => Cause::Failure(failure),
         None => Cause::Signal,
     };
+    let spool = settings.shard.spool.as_ref();
     let kafka = settings.shard.kafka.as_ref();
+    let kafka = kafka.or(spool.map(|spool| &spool.kafka));
     let flush_wait = kafka.map_or(Duration::ZERO, |kafka| kafka.flush_wait);
     let grace = settings.shard.drain_window + settings.shard.drain_grace + flush_wait;
     // The shards are asked for their last numbers before they are told to drain, and not waited for.
@@ -247,6 +251,8 @@ struct House {
     store: Option<Superblock>,
     volumes: Volumes,
     topics: Topics,
+    /// Beside the store: the cluster that its events are forwarded to.
+    beside: Option<Rc<Watch>>,
     /// Where librdkafka's threads run.
     kafka_cpus: Vec<usize>,
     table: Arc<Table>,
@@ -289,18 +295,31 @@ impl House {
             house::open(settings, folders, allowances, shards).await?;
         let store = opened.superblock;
         let (keeper, table) = Keeper::open(store.store, &settings.shard, &volumes).await?;
+        let (mut beside, mut kafka_cpus) = (None, Vec::new());
+        if let Some(spool) = &settings.shard.spool {
+            kafka_cpus = cpus_of_kafka(settings, plan)?;
+            let topics_max = settings.shard.route.client_topics_max;
+            let watch = Watch::open(&spool.kafka, &kafka_cpus, topics_max)?;
+            beside = Some(Rc::new(watch));
+        }
         Ok(Self {
             store: Some(store),
             volumes,
             topics: Topics::Kept(Rc::new(keeper)),
-            kafka_cpus: Vec::new(),
+            beside,
+            kafka_cpus,
             table: Arc::new(table),
         })
     }
 
+    fn watch_for_spool(&self, settings: &Settings, fleet: &Rc<Fleet>) -> Option<Task<()>> {
+        let (watch, spool) = (self.beside.clone()?, settings.shard.spool.as_ref()?);
+        let letters = spool.letters.clone();
+        Some(spawn_local(watch.serve_spool(Rc::clone(fleet), letters)))
+    }
+
     fn of_kafka(settings: &Settings, kafka: &kafka::Settings, plan: &Plan) -> Result<Self, Error> {
-        let mask = host::allowed_cpus();
-        let cpus = place::apart(settings.kafka_cpus.as_deref(), &plan.shards, mask)?;
+        let cpus = cpus_of_kafka(settings, plan)?;
         let route = &settings.shard.route;
         let watch = Watch::open(kafka, &cpus, route.client_topics_max)?;
         Ok(Self {
@@ -308,21 +327,35 @@ impl House {
             volumes: Volumes::default(),
             table: Arc::new(watch.table(&route.pattern)),
             topics: Topics::Watched(Rc::new(watch)),
+            beside: None,
             kafka_cpus: cpus,
         })
     }
 
     fn tell_kafka(&self, settings: &Settings) {
-        if let Some(kafka) = &settings.shard.kafka {
+        let spool = settings.shard.spool.as_ref();
+        let kafka = settings.shard.kafka.as_ref();
+        if let Some(kafka) = kafka.or(spool.map(|spool| &spool.kafka)) {
+            let way = if spool.is_some() {
+                "through the log "
+            } else {
+                ""
+            };
             let cpus: Vec<_> = self.kafka_cpus.iter().map(ToString::to_string).collect();
             let cpus = cpus.join(",");
             let brokers = kafka::properties::find(&kafka.properties, "bootstrap.servers");
             let brokers = brokers.unwrap_or_default();
             tracing::info!(
-                "events go to Kafka at {brokers}; librdkafka's threads run on CPUs {cpus}"
+                "events go {way}to Kafka at {brokers}; librdkafka's threads run on CPUs {cpus}"
             );
         }
     }
+}
+
+/// Where librdkafka's threads may run.
+fn cpus_of_kafka(settings: &Settings, plan: &Plan) -> Result<Vec<usize>, place::Absent> {
+    let mask = host::allowed_cpus();
+    place::apart(settings.kafka_cpus.as_deref(), &plan.shards, mask)
 }
 
 /// Starts one shard on its CPU and connects its mailboxes.

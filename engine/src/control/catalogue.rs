@@ -61,6 +61,8 @@ pub(super) struct Keeper {
     to_rebuild: Cell<Vec<Member<Volume>>>,
     clock: Rc<MachineClock>,
     topics_max: usize,
+    /// The topic of dead letters, when it is to be made.
+    letters: Cell<Option<Box<str>>>,
     /// Until it is at work.
     driver: Cell<Option<Driver<Disk>>>,
     writing: Cell<Option<Task<()>>>,
@@ -113,6 +115,7 @@ impl Keeper {
             ),
             clock,
             topics_max: route.client_topics_max,
+            letters: Cell::new(None),
             driver: Cell::new(Some(driver)),
             writing: Cell::new(None),
         };
@@ -134,6 +137,9 @@ impl Keeper {
         }
         loop {
             let wants = fleet.wants.wait();
+            if let Some(letters) = self.letters.take() {
+                self.make_letters(&fleet, &letters).await;
+            }
             let wanted = fleet.take_wanted();
             let deletions = fleet.take_deletions();
             if wanted.is_empty() && deletions.is_empty() {
@@ -147,6 +153,28 @@ impl Keeper {
                 self.make(&fleet, round).await;
             }
         }
+    }
+
+    /// Has the topic of dead letters made, where there is a spool. To be called once, when every shard serves.
+    pub(super) fn want_letters(&self, fleet: &Fleet) {
+        if let Some(spool) = &self.settings.spool {
+            self.letters.set(Some(spool.letters.clone()));
+            fleet.wants.wake_all();
+        }
+    }
+
+    async fn make_letters(&self, fleet: &Fleet, name: &str) {
+        let table = fleet.table();
+        if table.find(name).is_some() {
+            return;
+        }
+        let round = vec![(topics::fresh_id(), Arc::from(name))];
+        if let Err(why) = self.catalogue.add(&round).await {
+            tracing::error!("topic {name} could not be made: {why}");
+            return;
+        }
+        let table = topics::settle(&table, round, self.topics_max);
+        fleet.publish(Arc::new(table)).await;
     }
 
     async fn make(&self, fleet: &Fleet, wanted: &[Box<str>]) {

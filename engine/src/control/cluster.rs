@@ -84,6 +84,67 @@ impl Watch {
         }
     }
 
+    /// Looks after the cluster of a spool, until it is dropped: whether it answers is told, and is no reason to
+    /// refuse events.
+    pub(super) async fn serve_spool(self: Rc<Self>, fleet: Rc<Fleet>, letters: Box<str>) {
+        let mut interval = Interval::new(LOOK);
+        loop {
+            if self.ask(&fleet).await {
+                self.make_missing(&fleet, &letters).await;
+            }
+            interval.tick().await;
+        }
+    }
+
+    /// Makes the topics of the log that the cluster does not have, where operators want that.
+    async fn make_missing(&self, fleet: &Fleet, letters: &str) {
+        let Some(shape) = self.create else { return };
+        let table = fleet.table();
+        let rows = (0..).map(crate::unit::TopicIndex).zip(table.topics());
+        let living = rows.filter(|(row, topic)| !table.is_deleted(*row) && *topic.name != *letters);
+        let mut missing = self.missing(living.map(|(_, topic)| &*topic.name));
+        missing.truncate(limit::TOPICS_AT_ONCE_MAX);
+        if !missing.is_empty() {
+            self.create(missing, shape).await;
+        }
+    }
+
+    /// Asks once, and says when that changes something; whether there was an answer.
+    async fn ask(&self, fleet: &Fleet) -> bool {
+        let fault = match self.cluster.metadata(ANSWER_WAIT_MS).await {
+            Ok(metadata) => {
+                fleet.tell_cluster(metadata.brokers, metadata.topics.len());
+                self.seen.replace(metadata);
+                self.silences.set(0);
+                None
+            }
+            Err(fault) => {
+                self.silences.set(self.silences.get() + 1);
+                let why = fault.text();
+                Some(format!(
+                    "the Kafka cluster does not answer: {why}; events wait in the log"
+                ))
+            }
+        };
+        let answered = fault.is_none();
+        let sure = answered || SILENCES <= self.silences.get();
+        if sure && self.answered.replace(Some(answered)) != Some(answered) {
+            self.say(fault.as_deref());
+        }
+        answered
+    }
+
+    fn say(&self, fault: Option<&str>) {
+        match fault {
+            None => {
+                let seen = self.seen.borrow();
+                let (brokers, topics) = (seen.brokers, seen.topics.len());
+                tracing::info!("the Kafka cluster answers: {brokers} brokers, {topics} topics");
+            }
+            Some(why) => tracing::error!("{why}"),
+        }
+    }
+
     async fn make(&self, fleet: &Fleet, wanted: &[Box<str>]) {
         let table = fleet.table();
         let round = topics::plan(&table, wanted, self.topics_max, topics::fresh_id);
@@ -159,14 +220,7 @@ impl Watch {
         if self.answered.replace(Some(answered)) == Some(answered) {
             return;
         }
-        match &fault {
-            None => {
-                let seen = self.seen.borrow();
-                let (brokers, topics) = (seen.brokers, seen.topics.len());
-                tracing::info!("the Kafka cluster answers: {brokers} brokers, {topics} topics");
-            }
-            Some(why) => tracing::error!("{why}"),
-        }
+        self.say(fault.as_deref());
         fleet.tell_fault(fault.clone());
         let fault: Option<Arc<str>> = fault.map(Into::into);
         let order = || Order::Cluster {

@@ -43,7 +43,8 @@ const WITHOUT_USE: [(&str, &str); 1] = [(
 )];
 
 /// Names of one property.
-const ALIASES: [(&str, &str); 4] = [
+const ALIASES: [(&str, &str); 5] = [
+    ("delivery.timeout.ms", "message.timeout.ms"),
     ("metadata.broker.list", "bootstrap.servers"),
     ("request.required.acks", "acks"),
     ("max.in.flight", "max.in.flight.requests.per.connection"),
@@ -104,6 +105,43 @@ pub fn remarks(properties: &[Property]) -> Vec<(Box<str>, String)> {
         }
     }
     remarks
+}
+
+/// What a forwarder's producer needs whatever the operator says: events that are in the log are sent until they are
+/// delivered, in order, and once as far as brokers can tell.
+const PATIENT: [(&str, &str); 3] = [
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    // For ever.
+    ("message.timeout.ms", "0"),
+];
+
+/// The operator's properties with those of a forwarder.
+pub fn patient(properties: &[Property]) -> Vec<Property> {
+    let given = properties.iter().filter(|property| !is_impatient(property));
+    let ours = PATIENT.map(|(name, value)| Property {
+        name: name.into(),
+        value: value.into(),
+    });
+    given.cloned().chain(ours).collect()
+}
+
+/// The properties that do not count for a forwarder: name and sentence, once for each.
+pub fn impatient(properties: &[Property]) -> Vec<(Box<str>, String)> {
+    let given = properties.iter().filter(|property| is_impatient(property));
+    let why =
+        "not in effect, because events of the spool are sent until they are delivered, in order";
+    given
+        .map(|property| (property.name.clone(), why.to_owned()))
+        .collect()
+}
+
+fn is_impatient(property: &Property) -> bool {
+    let ours = PATIENT
+        .iter()
+        .find(|(name, _)| *name == plain(&property.name));
+    let other = ours.is_some_and(|(_, value)| *value != &*property.value);
+    other || forbids_idempotence(property)
 }
 
 /// Whether librdkafka refuses idempotence beside this.
@@ -227,5 +265,29 @@ mod tests {
             ("metadata.broker.list", "b:2"),
         ]);
         assert_eq!(find(&rows, "bootstrap.servers"), Some("b:2"));
+    }
+
+    #[test]
+    fn a_forwarder_is_patient_whatever_the_operator_says() {
+        let rows = [
+            ("request.required.acks", "1"),
+            ("delivery.timeout.ms", "5000"),
+            ("retries", "0"),
+            ("linger.ms", "3"),
+        ];
+        let given = properties(&rows);
+        let conf = conf(&patient(&given)).unwrap();
+        let value = |name| conf.get(name).unwrap();
+        assert_eq!(value("enable.idempotence"), "true");
+        assert_eq!(
+            (value("acks"), value("linger.ms")),
+            ("-1".into(), "3".into())
+        );
+        let told = impatient(&given);
+        let told: Vec<&str> = told.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(
+            told,
+            ["request.required.acks", "delivery.timeout.ms", "retries"]
+        );
     }
 }

@@ -9,7 +9,7 @@
 use super::native::{Client, Delivery, Fault, HEADERS_MAX, Report, Told, Topic};
 use super::properties::{self, Property};
 use super::{Error, Header};
-use crate::limit::{BATCH_EVENTS_MAX, TOPICS_MAX};
+use crate::limit::{BATCH_EVENTS_MAX, TOPIC_ROWS_MAX};
 use crate::rt::host;
 use crate::rt::wake::{Bell, Ringer, bell};
 use crate::unit::{Micros, TopicIndex};
@@ -17,10 +17,17 @@ use std::cell::RefCell;
 use std::ffi::CStr;
 
 const _: () = {
-    // A mark has 16 bits for each.
-    assert!(BATCH_EVENTS_MAX <= 1 << 16);
-    assert!(TOPICS_MAX <= 1 << 16);
+    // What a mark has bits for.
+    assert!(BATCH_EVENTS_MAX <= 1 << EVENT_BITS);
+    assert!(TOPIC_ROWS_MAX <= 1 << TOPIC_BITS);
 };
+
+/// A mark is 64 bits: the rest is the number of the request.
+const EVENT_BITS: u32 = 16;
+const TOPIC_BITS: u32 = 20;
+
+/// How librdkafka's word for a cluster that is away ends.
+const ALL_DOWN: &str = "brokers are down";
 
 /// What a record costs librdkafka beside its own bytes; counted with what waits.
 pub const RECORD_OVERHEAD_BYTES: usize = 256;
@@ -28,7 +35,7 @@ pub const RECORD_OVERHEAD_BYTES: usize = 256;
 /// Whose record it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The shard's number for the request.
+    /// The shard's number for the request, below 2^28.
     pub request: u32,
     /// Its place in the request.
     pub event: u16,
@@ -37,15 +44,18 @@ pub struct Mark {
 
 impl Mark {
     fn pack(self) -> u64 {
-        let (topic, event) = (u64::from(self.topic.0 as u16), u64::from(self.event));
-        u64::from(self.request) << 32 | event << 16 | topic
+        let (topic, event) = (u64::from(self.topic.0), u64::from(self.event));
+        debug_assert!(
+            topic < 1 << TOPIC_BITS && self.request < 1 << (64 - EVENT_BITS - TOPIC_BITS)
+        );
+        (u64::from(self.request) << EVENT_BITS | event) << TOPIC_BITS | topic
     }
 
     fn unpack(mark: u64) -> Self {
         Self {
-            request: (mark >> 32) as u32,
-            event: (mark >> 16) as u16,
-            topic: TopicIndex(u32::from(mark as u16)),
+            request: (mark >> (EVENT_BITS + TOPIC_BITS)) as u32,
+            event: (mark >> TOPIC_BITS) as u16,
+            topic: TopicIndex(mark as u32 & ((1 << TOPIC_BITS) - 1)),
         }
     }
 }
@@ -57,6 +67,8 @@ pub struct Record<'a> {
     pub key: &'a [u8],
     pub value: &'a [u8],
     pub headers: &'a [(Header, &'a [u8])],
+    /// Milliseconds since 1970; 0: now.
+    pub timestamp_ms: i64,
 }
 
 /// What became of a record.
@@ -138,7 +150,7 @@ impl Writer {
         let mut state = self.state.borrow_mut();
         let row = state.row(mark.topic, name)?;
         let packed = mark.pack();
-        if record.headers.is_empty() {
+        if record.headers.is_empty() && record.timestamp_ms == 0 {
             row.topic.produce(record.key, record.value, packed)?;
         } else {
             let mut headers: [(&CStr, &[u8]); HEADERS_MAX] = [(c"", &[]); HEADERS_MAX];
@@ -146,8 +158,12 @@ impl Writer {
                 *to = (name_of(*header), value);
             }
             let headers = &headers[..record.headers.len().min(HEADERS_MAX)];
-            row.topic
-                .produce_with(record.key, record.value, headers, packed)?;
+            row.topic.produce_with(
+                (record.key, record.value),
+                headers,
+                record.timestamp_ms,
+                packed,
+            )?;
         }
         if row.waiting.bytes == 0 {
             row.waiting.since = now;
@@ -249,6 +265,9 @@ impl State {
             tracing::error!("kafka: {text}; everything under way fails, and a new producer starts");
             self.given_up = true;
             self.client.purge();
+        } else if text.ends_with(ALL_DOWN) {
+            // Every second while a cluster is away; the control core says once that it is.
+            tracing::debug!("kafka: {text}");
         } else {
             tracing::warn!("kafka: {text}");
         }
@@ -293,7 +312,7 @@ mod tests {
         let marks = [
             (0, 0, 0),
             (7, 1, 2),
-            (u32::MAX, u16::MAX, u32::from(u16::MAX)),
+            ((1 << 28) - 1, u16::MAX, (1 << 20) - 1),
         ];
         for (request, event, topic) in marks {
             let topic = TopicIndex(topic);
@@ -328,6 +347,7 @@ mod tests {
                     key: if event % 2 == 0 { b"" } else { b"key" },
                     value: &[7; 100],
                     headers: if event % 3 == 0 { &[] } else { &headers },
+                    timestamp_ms: if event % 5 == 0 { 7 } else { 0 },
                 };
                 let (request, topic) = (9, TopicIndex(u32::from(event) % 3));
                 let mark = Mark {
@@ -375,6 +395,7 @@ mod tests {
                 key: &[],
                 value: b"lost",
                 headers: &[],
+                timestamp_ms: 0,
             };
             let mark = Mark {
                 request,

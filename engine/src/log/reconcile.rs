@@ -334,6 +334,7 @@ async fn open_on_all<D: Disk>(
         names: found.names,
         deleted: found.deleted,
         membership: found.membership,
+        forwarded: found.forwarded,
         losses: found.losses,
         floor: found.floor,
         closed: found.closed,

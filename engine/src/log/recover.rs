@@ -20,6 +20,7 @@ pub use salvage::{Salvage, Wound, salvage};
 
 use super::disk::Disk;
 use super::format::footer::{Footer, Place};
+use super::format::forwarded::Forwarded;
 use super::format::frame::FrameHeader;
 use super::format::loss::Loss;
 use super::format::section::{Frame, Membership};
@@ -141,6 +142,8 @@ pub struct Recovered<F> {
     /// Topics that were deleted, each with the sequence from which on no frame holds anything of it.
     pub deleted: BTreeMap<TopicId, Option<Sequence>>,
     pub membership: Option<Membership>,
+    /// How far it was forwarded, if ever.
+    pub forwarded: Option<Forwarded>,
     /// Everything that was ever lost and recorded, and what is to be recorded by the next frame.
     pub losses: Vec<Loss>,
     /// Where topics begin that have no extent: below it, offsets may have been in use that are lost.

@@ -90,6 +90,11 @@ impl Receipt {
         self.bell.ring();
     }
 
+    /// What was given, if anything was.
+    pub fn given(&self) -> Option<bool> {
+        self.outcome.get()
+    }
+
     pub async fn wait(&self) -> bool {
         loop {
             if let Some(outcome) = self.outcome.get() {

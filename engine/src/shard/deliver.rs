@@ -203,6 +203,7 @@ impl Core {
                 key,
                 value: &source[start..start + event.bytes as usize],
                 headers: &headers,
+                timestamp_ms: 0,
             };
             let mark = Mark {
                 request: number,
@@ -310,7 +311,7 @@ impl Core {
         request.refused.add(usize::from(event), &why);
     }
 
-    fn name_of(&self, topic: TopicIndex) -> Arc<str> {
+    pub(super) fn name_of(&self, topic: TopicIndex) -> Arc<str> {
         let table = self.table.borrow();
         table
             .topic(topic)

@@ -23,6 +23,7 @@ impl Life {
             .snapshot(self.core.id, self.cpu);
         snapshot.counters.in_flight_bytes = in_flight_bytes;
         snapshot.counters.dedupe_unasked = self.core.unasked_guids();
+        snapshot.spool = self.forwarders.iter().map(|one| one.backlog()).collect();
         for kept in &self.journals {
             let size = kept.journal.size();
             snapshot.counters.segments += size.segments;

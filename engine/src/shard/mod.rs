@@ -17,6 +17,7 @@ pub mod clock;
 pub mod dedupe;
 mod deliver;
 mod destination;
+mod forward;
 mod intake;
 mod look;
 pub mod mail;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub log: crate::log::Settings,
     /// Where events go; `None`: to the log.
     pub kafka: Option<crate::kafka::Settings>,
+    /// Events that are in the log are forwarded to Kafka.
+    pub spool: Option<crate::spool::Settings>,
     pub ack: Acknowledge,
     /// WebSockets that may be open at once, over all shards.
     pub connections_max: u32,

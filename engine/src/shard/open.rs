@@ -55,6 +55,7 @@ pub(super) fn journal_settings(
         keeping: journal::Keeping {
             rules: log.retention.shared_by(journals),
             repack_below: log.repack_below,
+            spool: settings.spool.as_ref().map(|spool| spool.overflow),
         },
         origin: log.origin,
         commit_wait_us: u64::from(log.commit_wait_us),

@@ -3,6 +3,7 @@
 use super::census::{BORDERS_MS, Census, Counted, GroupIndex, Tally};
 use crate::log::journal::Tidied;
 use crate::net::{Cut, Note, Refused, Unwelcome};
+use crate::spool::Backlog;
 use crate::unit::ShardId;
 use hdrhistogram::Histogram;
 
@@ -117,6 +118,8 @@ pub struct Snapshot {
     pub durable_us: Histogram<u64>,
     /// What librdkafka said last of itself, as JSON.
     pub kafka: Option<Box<str>>,
+    /// What the shard forwards, by journal.
+    pub spool: Vec<Backlog>,
 }
 
 /// Everything a shard measures, as it measures it.
@@ -193,6 +196,7 @@ impl Probe {
             commit_bytes: self.commit_bytes.clone(),
             durable_us: self.durable_us.clone(),
             kafka: self.kafka.clone(),
+            spool: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::claims::{Claims, NameKeys, Terms};
 use super::clock::{Clock as _, MachineClock};
 use super::deliver;
 use super::destination::Destination;
+use super::forward::Forwarder;
 use super::intake::{Core, Shard};
 use super::mail::{Order, Report};
 use super::open::{Opened, journal_settings, open};
@@ -112,9 +113,12 @@ pub async fn run(start: Start) {
     let to = (destination, table);
     let core = Rc::new(Core::new((shard, shards), settings, clock, to, claims));
     core.meet(neighbours);
+    let found = open_forwarders(&core, &opened, &kafka_cpus, &reports).await;
+    let Some(forwarders) = found else { return };
     let life = Life {
         core,
         cpu,
+        forwarders,
         journals: opened.iter().map(Kept::of).collect(),
         background: Background::default(),
         journals_in_store,
@@ -126,11 +130,42 @@ pub async fn run(start: Start) {
         .await;
 }
 
+/// What forwards the journals, at work, where journals are forwarded; `None` when there is a reason why not, which is
+/// told.
+async fn open_forwarders(
+    core: &Rc<Core>,
+    opened: &[Opened],
+    cpus: &[usize],
+    reports: &Outgoing<Report>,
+) -> Option<Vec<Rc<Forwarder>>> {
+    let mut forwarders = Vec::new();
+    let Some(spool) = &core.settings.spool else {
+        return Some(forwarders);
+    };
+    for opened in opened {
+        match Forwarder::open(core, (opened.id, &opened.journal), spool, cpus) {
+            Ok((forwarder, bell)) => {
+                spawn_local(forwarder.clone().hear(bell)).detach();
+                spawn_local(forwarder.clone().run()).detach();
+                forwarders.push(forwarder);
+            }
+            Err(reason) => {
+                let shard = core.id;
+                let _ = reports.send(Report::Failed { shard, reason }).await;
+                return None;
+            }
+        }
+    }
+    Some(forwarders)
+}
+
 /// A shard that has its journals open.
 pub(super) struct Life {
     pub(super) core: Rc<Core>,
     pub(super) cpu: Option<usize>,
     pub(super) journals: Vec<Kept>,
+    /// One for each journal, or none.
+    pub(super) forwarders: Vec<Rc<Forwarder>>,
     background: Background,
     /// They share the rate at which space is given back.
     journals_in_store: u32,
@@ -173,7 +208,7 @@ impl Life {
         let mut writers = Vec::new();
         for (index, opened) in opened.into_iter().enumerate() {
             let life = self.clone();
-            writers.push(spawn_local(life.commit(opened.committer, index == 0)));
+            writers.push(spawn_local(life.commit(opened.committer, index)));
             let mut preparer = opened.preparer;
             writers.push(spawn_local(async move { preparer.run().await }));
             spawn_local(opened.tender.run()).detach();
@@ -212,6 +247,9 @@ impl Life {
         }
         if let Destination::Kafka(delivery) = &self.core.destination {
             deliver::end(&self.core, delivery).await;
+        }
+        for forwarder in &self.forwarders {
+            forwarder.stop().await;
         }
         // Some of the work waits for commits, which a full disk lets through or refuses only at the end.
         let at_rest = self.background.stop();
@@ -329,9 +367,17 @@ impl Life {
     }
 
     /// Drives one journal's commits, and tells those who wait for them.
-    async fn commit(self: Rc<Self>, mut committer: Committer<Disk>, is_first: bool) {
+    async fn commit(self: Rc<Self>, mut committer: Committer<Disk>, index: usize) {
+        let is_first = index == 0;
+        let forwarder = self.forwarders.get(index).cloned();
         loop {
             let step = committer.step().await;
+            if let Some(forwarder) = &forwarder {
+                if let Step::Discarded { upto, .. } = &step {
+                    forwarder.discarded(*upto);
+                }
+                forwarder.wake();
+            }
             match step {
                 Step::Durable(upto) if is_first => self.core.settle(upto, None),
                 Step::Durable(_) => {}

@@ -45,6 +45,8 @@ struct Office {
     copies: Copies,
     /// Events go to Kafka, and there is no log.
     has_no_log: bool,
+    /// Whether events are forwarded from the log.
+    spools: bool,
     connections: Cell<usize>,
     /// Connections that found the port full.
     turned_away: Cell<u64>,
@@ -57,6 +59,7 @@ pub(super) fn serve(listener: Listener, fleet: Rc<Fleet>, settings: &Settings) -
         metrics_path: settings.metrics_path.clone(),
         copies: settings.shard.log.copies,
         has_no_log: settings.shard.kafka.is_some(),
+        spools: settings.shard.spool.is_some(),
         connections: Cell::new(0),
         turned_away: Cell::new(0),
     });
@@ -131,7 +134,7 @@ impl Office {
         let parts: Vec<&str> = uri.path().split('/').skip(1).collect();
         match parts[..] {
             ["healthz"] => pages::health(),
-            ["readyz"] => pages::readiness(&self.fleet),
+            ["readyz"] => pages::readiness(&self.fleet, self.spools).await,
             ["topics"] => pages::topics(&self.fleet).await,
             ["volumes"] => pages::volumes(&self.fleet, self.copies).await,
             ["topics", topic, "partitions", partition, "records"] => {

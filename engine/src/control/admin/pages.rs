@@ -8,10 +8,12 @@ use crate::log::Copies;
 use crate::log::report::VolumeReport;
 use crate::route::Table;
 use crate::shard::mail::Place;
+use crate::shard::probe::Snapshot;
 use crate::unit::{JournalId, TopicIndex};
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,11 +24,33 @@ pub(super) fn health() -> Reply {
 }
 
 /// Would an event sent now be acknowledged?
-pub(super) fn readiness(fleet: &Fleet) -> Reply {
+pub(super) async fn readiness(fleet: &Fleet, spools: bool) -> Reply {
     match fleet.unready() {
+        None if spools => {
+            let backlog = fleet.snapshots().await.map(|shards| backlog(&shards));
+            let backlog = backlog.unwrap_or_default();
+            reply(StatusCode::OK, TEXT, format!("ready\n{backlog}"))
+        }
         None => reply(StatusCode::OK, TEXT, "ready\n"),
         Some(why) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
     }
+}
+
+/// What waits for Kafka, a line for each journal.
+fn backlog(shards: &[Box<Snapshot>]) -> String {
+    let mut text = String::new();
+    for one in shards.iter().flat_map(|shard| &shard.spool) {
+        let (journal, events, bytes) = (one.journal.0, one.events, one.bytes);
+        let (seconds, rate) = (one.oldest_us / 1_000_000, one.events_per_second);
+        let _never_fails = writeln!(
+            text,
+            "spool: journal {journal}: {events} events, {bytes} bytes, {seconds} s behind, {rate} events/s"
+        );
+        if let Some(fault) = &one.fault {
+            let _never_fails = writeln!(text, "spool: {fault}");
+        }
+    }
+    text
 }
 
 /// Also while shards start or one hangs: the page then says so by what is missing.

@@ -122,8 +122,14 @@ impl Properties {
     }
 
     /// What is to be said of them at start.
-    pub(super) fn notices(&self) -> Vec<String> {
-        let remarks = properties::remarks(&self.plain()).into_iter();
+    pub(super) fn notices(&self, for_spool: bool) -> Vec<String> {
+        let plain = self.plain();
+        let remarks = if for_spool {
+            properties::impatient(&plain)
+        } else {
+            properties::remarks(&plain)
+        };
+        let remarks = remarks.into_iter();
         let line = |(name, remark): (Box<str>, String)| {
             let given = self.0.iter().find(|given| given.property.name == name);
             let origin = given.map_or_else(String::new, |given| format!(" ({})", given.origin));

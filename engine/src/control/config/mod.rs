@@ -17,6 +17,7 @@ mod row;
 mod rules;
 mod settings;
 mod size;
+mod spool;
 mod value;
 mod yaml;
 
@@ -208,8 +209,8 @@ impl Configuration {
 
     /// Says what is to be said of librdkafka's properties.
     fn note_properties(&mut self) {
-        if self.publishes_to_kafka() {
-            self.notices.extend(self.properties.notices());
+        if self.publishes_to_kafka() || self.spools() {
+            self.notices.extend(self.properties.notices(self.spools()));
         } else if !self.properties.is_empty() {
             let why = match self.value("publisher.type") {
                 Value::Text(kind) if kind == "journal" => "publisher.type is journal",

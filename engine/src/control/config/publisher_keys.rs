@@ -5,14 +5,14 @@ use super::row::Preset::{Number, Text};
 use super::value::{Kind, Names};
 use crate::limit;
 
-pub(super) static PUBLISHER: [Key; 8] = [
+pub(super) static PUBLISHER: [Key; 13] = [
     Key {
         name: "publisher.type",
         variables: &["PUBLISHER_TYPE"],
         kind: Kind::Publisher,
         default: Text("auto"),
-        sentence: "Where events go: journal is Ringtail's own log, kafka is Kafka; auto is kafka when brokers are \
-                   configured, else journal.",
+        sentence: "Where events go: journal is Ringtail's own log, kafka is Kafka, spool is the log and from there \
+                   Kafka; auto is kafka when brokers are configured, else journal.",
     },
     Key {
         name: "publisher.kafka.flush_interval_ms",
@@ -68,5 +68,51 @@ pub(super) static PUBLISHER: [Key; 8] = [
         kind: Kind::Cpus,
         default: Text("auto"),
         sentence: "CPUs of librdkafka's threads, such as 0,2-5; auto: those without a shard, or all where there are none.",
+    },
+    Key {
+        name: "spool.delivery",
+        variables: &["RINGTAIL_SPOOL_DELIVERY"],
+        kind: Kind::Choice(&["at-least-once", "exactly-once"]),
+        default: Text("at-least-once"),
+        sentence: "at-least-once: after a crash of Ringtail, some events may come to Kafka twice.",
+    },
+    Key {
+        name: "spool.overflow",
+        variables: &["RINGTAIL_SPOOL_OVERFLOW"],
+        kind: Kind::Choice(&["refuse", "drop-oldest"]),
+        default: Text("refuse"),
+        sentence: "When what waits for Kafka takes all of log.retention_bytes: refuse new events, or drop the oldest \
+                   and count them.",
+    },
+    Key {
+        name: "spool.in_flight_bytes",
+        variables: &["RINGTAIL_SPOOL_IN_FLIGHT_BYTES"],
+        kind: Kind::Size {
+            min: limit::SPOOL_BYTES_MIN,
+            max: limit::SPOOL_BYTES_MAX,
+            step: 1,
+        },
+        default: Number(limit::SPOOL_BYTES_DEFAULT),
+        sentence: "What each journal has under way to Kafka at once.",
+    },
+    Key {
+        name: "spool.dead_letter_topic",
+        variables: &["RINGTAIL_SPOOL_DEAD_LETTER_TOPIC"],
+        kind: Kind::Text {
+            bytes_max: limit::TOPIC_NAME_BYTES_MAX,
+        },
+        default: Text("ringtail-dead-letters"),
+        sentence: "The log's topic for events that Kafka will never take, each with the reason; it is not forwarded.",
+    },
+    Key {
+        name: "spool.topic_wait_ms",
+        variables: &["RINGTAIL_SPOOL_TOPIC_WAIT_MS"],
+        kind: Kind::Whole {
+            min: 0,
+            max: limit::WAIT_MS_MAX,
+        },
+        default: Number(limit::SPOOL_TOPIC_WAIT_MS_DEFAULT),
+        sentence: "How long events of a topic that Kafka does not have, or refuses, are tried again before they become \
+                   dead letters, in milliseconds.",
     },
 ];

@@ -33,6 +33,7 @@ impl Configuration {
         self.check_retention()?;
         self.check_volumes()?;
         self.check_brokers()?;
+        self.check_spool()?;
         Ok(Settings {
             shard: self.shard(),
             shards: self.shards("shard.cpus"),
@@ -60,6 +61,7 @@ impl Configuration {
             },
             log: self.log(),
             kafka: self.publishes_to_kafka().then(|| self.kafka()),
+            spool: self.spools().then(|| self.spool()),
             ack: match self.whole("event.ack") {
                 0 => shard::Acknowledge::Received,
                 _ => shard::Acknowledge::Durable,
@@ -150,7 +152,7 @@ impl Configuration {
         }
     }
 
-    fn kafka(&self) -> kafka::Settings {
+    pub(super) fn kafka(&self) -> kafka::Settings {
         // Kafka's word for "the cluster's default".
         let or_default = |name| match self.whole(name) as i32 {
             0 => -1,
@@ -294,14 +296,15 @@ impl Configuration {
     }
 
     fn check_brokers(&self) -> Result<(), Error> {
-        let without = self.publishes_to_kafka() && !self.properties.names_brokers();
+        let wants = self.publishes_to_kafka() || self.spools();
+        let without = wants && !self.properties.names_brokers();
         self.refuse_if(without, "publisher.type", || {
             "brokers for it: set PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS, such as b1:9092,b2:9092"
                 .into()
         })
     }
 
-    fn refuse_if(
+    pub(super) fn refuse_if(
         &self,
         wrong: bool,
         name: &str,
@@ -320,14 +323,14 @@ impl Configuration {
     }
 
     /// A number or a size.
-    fn whole(&self, name: &str) -> u64 {
+    pub(super) fn whole(&self, name: &str) -> u64 {
         match self.value(name) {
             Value::Whole(number) | Value::Size(number) => *number,
             other => other_type(name, other),
         }
     }
 
-    fn millis(&self, name: &str) -> Duration {
+    pub(super) fn millis(&self, name: &str) -> Duration {
         Duration::from_millis(self.whole(name))
     }
 
@@ -346,7 +349,7 @@ impl Configuration {
         }
     }
 
-    fn text(&self, name: &str) -> &str {
+    pub(super) fn text(&self, name: &str) -> &str {
         match self.value(name) {
             Value::Text(text) => text,
             other => other_type(name, other),
@@ -367,7 +370,7 @@ impl Configuration {
         }
     }
 
-    fn names(&self, name: &str) -> &[String] {
+    pub(super) fn names(&self, name: &str) -> &[String] {
         match self.value(name) {
             Value::Names(names) => names,
             other => other_type(name, other),

@@ -99,17 +99,19 @@ pub(crate) enum Value {
 }
 
 /// Raccoon's other publishers and ours, with what is to be said of each.
-const PUBLISHERS: &str = "auto, journal or kafka";
-const PUBLISHERS_ABSENT: [(&str, &str); 4] = [
-    ("spool", "auto, journal or kafka (spool is not built yet)"),
-    ("log", "auto, journal or kafka (log is not built yet)"),
+const PUBLISHERS: &str = "auto, journal, kafka or spool";
+const PUBLISHERS_ABSENT: [(&str, &str); 3] = [
+    (
+        "log",
+        "auto, journal, kafka or spool (log is not built yet)",
+    ),
     (
         "pubsub",
-        "auto, journal or kafka (Ringtail does not publish to pubsub)",
+        "auto, journal, kafka or spool (Ringtail does not publish to pubsub)",
     ),
     (
         "kinesis",
-        "auto, journal or kafka (Ringtail does not publish to kinesis)",
+        "auto, journal, kafka or spool (Ringtail does not publish to kinesis)",
     ),
 ];
 
@@ -150,7 +152,7 @@ impl Kind {
                 Pattern::parse(text).ok()?;
                 Some(Value::Text(text.into()))
             }
-            Self::Publisher => ["auto", "journal", "kafka"]
+            Self::Publisher => ["auto", "journal", "kafka", "spool"]
                 .contains(&text)
                 .then(|| Value::Text(text.into())),
             Self::HttpPath => is_path(text).then(|| Value::Text(text.into())),
@@ -400,10 +402,14 @@ mod tests {
     fn a_publisher_that_is_not_built_is_named_so() {
         assert!(Kind::Publisher.read("journal").is_ok());
         assert!(Kind::Publisher.read("kafka").is_ok());
-        let wanted = Kind::Publisher.read("spool").unwrap_err();
-        assert_eq!(wanted, "auto, journal or kafka (spool is not built yet)");
+        assert!(Kind::Publisher.read("spool").is_ok());
+        let wanted = Kind::Publisher.read("log").unwrap_err();
+        assert_eq!(
+            wanted,
+            "auto, journal, kafka or spool (log is not built yet)"
+        );
         let wanted = Kind::Publisher.read("x").unwrap_err();
-        assert_eq!(wanted, "auto, journal or kafka");
+        assert_eq!(wanted, "auto, journal, kafka or spool");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod raccoon;
 mod rows;
+mod spool;
 pub(crate) mod statsd;
 mod text;
 mod volumes;
@@ -70,6 +71,7 @@ pub(crate) fn page(snapshots: &[Box<Snapshot>], table: &Table, vitals: &Vitals) 
     if let Some(seen) = &vitals.volumes {
         volumes::write(&mut page, seen);
     }
+    spool::write(&mut page, snapshots);
     for family in OURS {
         page.head(family.name, family.family, family.help);
         for shard in snapshots {

@@ -58,6 +58,7 @@ pub(in crate::control) fn snapshot(shard: u32, events: u64, topics: u32) -> Box<
         commit_bytes: histogram(&[4096]),
         durable_us: histogram(&[300]),
         kafka: None,
+        spool: Vec::new(),
     })
 }
 

@@ -224,12 +224,12 @@ impl Topic {
         }
     }
 
-    /// The same with headers.
+    /// The same with headers, and with a time in milliseconds since 1970; 0: now.
     pub(super) fn produce_with(
         &self,
-        key: &[u8],
-        value: &[u8],
+        (key, value): (&[u8], &[u8]),
         headers: &[(&CStr, &[u8])],
+        timestamp_ms: i64,
         mark: u64,
     ) -> Result<(), Fault> {
         use sys::rd_kafka_vtype_t as vtype;
@@ -243,7 +243,7 @@ impl Topic {
             },
         };
         let mark: *mut c_void = ptr::without_provenance_mut(mark as usize);
-        let mut values = [const { None }; 5 + HEADERS_MAX];
+        let mut values = [const { None }; 6 + HEADERS_MAX];
         let fixed = [
             Some((
                 vtype::RD_KAFKA_VTYPE_RKT,
@@ -260,6 +260,10 @@ impl Topic {
             Some((vtype::RD_KAFKA_VTYPE_VALUE, memory(value))),
             Some((vtype::RD_KAFKA_VTYPE_OPAQUE, Union { ptr: mark })),
             (!key.is_empty()).then(|| (vtype::RD_KAFKA_VTYPE_KEY, memory(key))),
+            (timestamp_ms != 0).then_some((
+                vtype::RD_KAFKA_VTYPE_TIMESTAMP,
+                Union { i64_: timestamp_ms },
+            )),
         ];
         let headers = headers.iter().take(HEADERS_MAX).map(|(name, value)| {
             let header = Header {
@@ -320,6 +324,34 @@ impl Fault {
             code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
                 | code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
                 | code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
+        )
+    }
+}
+
+impl Fault {
+    /// Whether more of this topic would come to the same, until somebody changes the topic.
+    pub fn is_of_the_topic(self) -> bool {
+        use sys::rd_kafka_resp_err_t as code;
+        let refused = matches!(
+            self.0,
+            code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+                | code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
+                | code::RD_KAFKA_RESP_ERR_POLICY_VIOLATION
+        );
+        refused || self.is_unknown_topic()
+    }
+
+    /// Whether this record, or one that was sent together with it, will never be taken.
+    pub fn is_of_the_record(self) -> bool {
+        use sys::rd_kafka_resp_err_t as code;
+        matches!(
+            self.0,
+            code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
+                | code::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE
+                | code::RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE
+                | code::RD_KAFKA_RESP_ERR_INVALID_RECORD
+                | code::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP
+                | code::RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT
         )
     }
 }

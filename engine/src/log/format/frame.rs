@@ -26,7 +26,7 @@ impl SectionKind {
     pub const TOPICS: Self = Self(4);
     pub const CHECKPOINT: Self = Self(5);
     pub const MEMBERSHIP: Self = Self(6);
-    /// Set aside: how far a forwarder has come.
+    /// How far a forwarder has come: drawn in [`super::forwarded`].
     pub const CURSOR: Self = Self(7);
     /// What was lost and is recorded for ever: drawn in [`super::loss`].
     pub const LOSS: Self = Self(8);

@@ -54,6 +54,7 @@ pub mod batch;
 pub mod checksum;
 pub mod cursor;
 pub mod footer;
+pub mod forwarded;
 pub mod frame;
 pub mod loss;
 pub mod origin;

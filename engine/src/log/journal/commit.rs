@@ -175,7 +175,8 @@ impl<D: Disk> Committer<D> {
         }
         let bytes = (inner.staging.used() as u64).next_multiple_of(BLOCK_BYTES);
         // The last requests before a stop may use the reserve: none come after them.
-        let reserve = if inner.stopping { 0 } else { RESERVED };
+        let to_the_last = inner.stopping || inner.forwarding.urgent;
+        let reserve = if to_the_last { 0 } else { RESERVED };
         let room = self.make_room(inner, bytes, inner.staging.batches(), reserve);
         if room {
             self.submit_staged(inner);
@@ -248,6 +249,7 @@ impl<D: Disk> Committer<D> {
             .staging
             .close(buffer.as_mut(), &mut inner.topics, keep);
         inner.topics.next_frame();
+        inner.forwarding.urgent = false;
         let ticket = inner.ticket;
         inner.ticket = ticket.next();
         inner.owes_closing = true;
@@ -483,6 +485,7 @@ fn discard_when_full<D: Disk>(inner: &mut Inner<D>) -> Option<Step> {
         inner.staging.discard(&mut inner.topics);
     }
     inner.topics.next_frame();
+    inner.forwarding.urgent = false;
     inner.buffer = None;
     let upto = inner.ticket;
     inner.ticket = upto.next();

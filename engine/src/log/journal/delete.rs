@@ -184,7 +184,7 @@ impl<D: Disk> Journal<D> {
 
 impl<D: Disk> Inner<D> {
     /// Why nothing can be changed. A full disk is no reason: this is how room is made.
-    fn refusal_to_change(&self) -> Option<Arc<str>> {
+    pub(super) fn refusal_to_change(&self) -> Option<Arc<str>> {
         let stopped = || self.stopping.then(|| STOPPED.into());
         self.fault.clone().or_else(stopped)
     }

@@ -11,6 +11,8 @@ mod bells;
 mod commit;
 mod delete;
 mod examine;
+mod follow;
+mod forward;
 mod keeping;
 mod ledger;
 mod living;
@@ -22,6 +24,7 @@ mod retire;
 mod scrub;
 mod segment;
 mod settle;
+mod size;
 mod sorted;
 mod staging;
 mod start;
@@ -34,10 +37,13 @@ mod tests;
 
 pub use commit::{Committer, Step};
 pub use delete::TruncateError;
+pub use follow::{FollowError, Followed, Follower, Spot};
+pub use forward::{Load, Overflow};
 pub use prepare::Preparer;
 pub use read::{ReadError, ReadRecord};
 pub use rebuild::RebuildError;
 pub use scrub::{Pace, Scrubbed};
+pub use size::{Size, Tidied};
 pub use staging::{Request, RoutedEvent};
 pub use start::StartError;
 pub use tidy::Tidier;
@@ -53,6 +59,7 @@ use super::{Flush, Origin};
 use crate::limit::{BATCH_EVENTS_MAX, BLOCK_BYTES, FRAME_BYTES_MAX};
 use crate::unit::{Epoch, JournalId, Micros, Offset, Sequence, Ticket, TopicId, TopicIndex};
 use bells::Bells;
+use forward::Forwarding;
 use keeping::Roll;
 use read::Reading;
 use scrub::Scrubbing;
@@ -97,6 +104,8 @@ pub struct Keeping {
     /// A sealed segment is rewritten when less than this part of its batches is alive, in percent; 0 for
     /// never.
     pub repack_below: u32,
+    /// The journal is forwarded: what is not yet forwarded stays, or goes last.
+    pub spool: Option<Overflow>,
 }
 
 impl Settings {
@@ -168,6 +177,7 @@ struct Inner<D: Disk> {
     topics: Topics,
     keeping: Roll,
     scrubbing: Scrubbing,
+    forwarding: Forwarding,
 
     staging: Staging,
     /// The buffer of the open frame; `None` while nothing is staged.
@@ -230,27 +240,6 @@ impl<D: Disk> Clone for Journal<D> {
     }
 }
 
-/// A journal's sizes, for metrics.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Size {
-    pub segments: u64,
-    pub recycled: u64,
-    pub bytes: u64,
-    /// Of sealed record batches that nobody can read any more, as of the last look.
-    pub dead_bytes: u64,
-    pub tidied: Tidied,
-}
-
-/// What was done to give space back, since the journal was started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tidied {
-    pub repacked: u64,
-    pub read_bytes: u64,
-    pub written_bytes: u64,
-    /// Segments that could not be read, and were left as they are.
-    pub unfit: u64,
-}
-
 impl<D: Disk> Journal<D> {
     /// Puts a request into the open frame. Its events are durable when [`Journal::durable`] has
     /// reached the ticket that this returns.
@@ -260,6 +249,15 @@ impl<D: Disk> Journal<D> {
         if let Some(reason) = inner.refusal_of_new() {
             return Err(AppendError::Refused(reason));
         }
+        self.stage(inner, now, request)
+    }
+
+    fn stage(
+        &self,
+        inner: &mut Inner<D>,
+        now: Micros,
+        request: &Request<'_>,
+    ) -> Result<Ticket, AppendError> {
         if request.events.is_empty() {
             return Ok(inner.last_ticket());
         }
@@ -408,20 +406,6 @@ impl<D: Disk> Journal<D> {
     /// Why new events are refused, if they are.
     pub fn fault(&self) -> Option<Arc<str>> {
         self.inner.borrow().refusal()
-    }
-
-    pub fn size(&self) -> Size {
-        let inner = self.inner.borrow();
-        let files = inner.prepared.len() + inner.spare.len();
-        let unused = files as u64 * inner.settings.segment_bytes;
-        let looks = inner.sealed.iter().filter_map(|sealed| sealed.look);
-        Size {
-            segments: (inner.held() + files + inner.doomed.len()) as u64,
-            recycled: inner.recycled,
-            bytes: inner.held_bytes() + unused,
-            dead_bytes: looks.map(|look| look.bytes - look.living).sum(),
-            tidied: inner.tidied,
-        }
     }
 
     /// Hands over what became durable since the last call.

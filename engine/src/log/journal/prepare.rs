@@ -39,6 +39,8 @@ pub struct Preparer<D: Disk> {
 enum Work {
     Retire,
     Prepare,
+    /// No more is made: what there is waits for the forwarder.
+    HoldBack,
     /// A file that is not needed goes: the store was allowed more once, or many segments were retired.
     Remove,
     Nothing,
@@ -64,6 +66,7 @@ impl<D: Disk> Preparer<D> {
                 Work::Retire => self.begin_to_retire().await,
                 Work::Prepare => self.prepare_one().await,
                 Work::Remove => self.remove_one().await,
+                Work::HoldBack => self.hold_back(),
                 Work::Nothing => false,
             };
             if !worked && !self.journal.is_over() {
@@ -71,6 +74,12 @@ impl<D: Disk> Preparer<D> {
             }
         }
         self.journal.bells.tidy.ring();
+    }
+
+    fn hold_back(&self) -> bool {
+        self.journal.inner.borrow_mut().note_held_back();
+        self.journal.bells.commit.ring();
+        false
     }
 
     /// Until there may be work. The watermarks are not waited for alone: the frame that holds them may need a
@@ -267,6 +276,7 @@ impl<D: Disk> Preparer<D> {
     /// Raises the low watermarks over the oldest sealed segment; its file is free when that is durable.
     async fn begin_to_retire(&mut self) -> bool {
         self.journal.inner.borrow_mut().hold_oldest(true);
+        self.journal.count_dropped().await;
         let index = self.journal.ends_of_oldest().await;
         let Some(index) = index.filter(|_| !self.journal.is_closing()) else {
             self.journal.inner.borrow_mut().hold_oldest(false);
@@ -329,7 +339,9 @@ impl<D: Disk> Inner<D> {
             return Work::Nothing;
         }
         let can_commit = !self.stopping && self.keeping.shortage.is_none();
-        if can_commit && (self.over_retention() || self.oldest_is_dead()) {
+        let dead = self.oldest_is_dead() && !self.oldest_waits();
+        let over = (self.over_retention() && !self.oldest_is_kept()) || self.may_make_room();
+        if can_commit && (dead || (over && self.oldest_is_free())) {
             return Work::Retire;
         }
         // What is staged at a stop needs one segment at most.
@@ -340,6 +352,9 @@ impl<D: Disk> Inner<D> {
         };
         if self.prepared.len() < beside + RESERVED {
             // No file is made that would have to go again as soon as the oldest segment is retired.
+            if self.over_retention() && self.oldest_is_kept() {
+                return Work::HoldBack;
+            }
             let soon = self.spare.is_empty() && RESERVED < self.prepared.len();
             return if soon && self.will_retire() {
                 Work::Nothing

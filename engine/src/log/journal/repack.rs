@@ -282,7 +282,7 @@ impl<D: Disk> Inner<D> {
         let poor = |look: Look| look.living * 100 < look.bytes * below;
         let mut poor = ready.filter(|(at, sealed)| {
             let is_next = *at == 0 && sealed.look.is_some_and(|look| look.living == 0);
-            let free = !sealed.held && !sealed.unfit && !is_next;
+            let free = !sealed.held && !sealed.unfit && !is_next && !self.waits(*at);
             // Recovery goes on from the segment behind, so that one's first frame must be there to stay.
             let after = self.opening_after(*at).map(|next| next.first);
             free && after.is_some() && after <= self.durable && sealed.look.is_some_and(poor)
@@ -291,7 +291,7 @@ impl<D: Disk> Inner<D> {
     }
 
     /// Where the segment behind a sealed one begins.
-    fn opening_after(&self, at: usize) -> Option<Opening> {
+    pub(super) fn opening_after(&self, at: usize) -> Option<Opening> {
         let next = self.sealed.get(at + 1).map(|next| next.opening);
         let next = next.or(self.closing.front().map(|next| next.opening));
         next.or(self.open.as_ref().map(|next| next.opening))

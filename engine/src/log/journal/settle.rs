@@ -102,6 +102,8 @@ impl<D: Disk> Inner<D> {
             let topic = self.topics.id(topic);
             segment.index.entry(topic).or_default().push(place);
         }
+        self.forwarding.came.events += frame.contents.events;
+        self.forwarding.came.bytes += frame.bytes;
         // Nobody may be taking them: the catalogue has no metrics.
         if self.commits.len() < COMMITS_KEPT {
             self.commits.push(Commit {

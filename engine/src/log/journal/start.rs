@@ -10,6 +10,7 @@ use super::super::planted::{self, Planted};
 use super::super::recover::{Found, Recovered, Walked};
 use super::super::wake::Receipt;
 use super::super::walk::read_whole;
+use super::forward::Forwarding;
 use super::keeping::Roll;
 use super::read::Reading;
 use super::scrub::Scrubbing;
@@ -84,6 +85,7 @@ pub(super) fn opening_sections<D: Disk>(inner: &mut Inner<D>) -> Vec<(SectionKin
     ];
     sections.extend(inner.membership_section());
     sections.extend(loss_section(&inner.losses));
+    sections.extend(inner.cursor_section());
     let tombstones = inner.topics.tombstones();
     if !tombstones.is_empty() {
         let mut contents = Vec::new();
@@ -202,6 +204,7 @@ impl<D: Disk> Inner<D> {
             topics.define_all(defined);
         }
         let frame_bytes_max = settings.frame_bytes_max;
+        let sealed = recovered.sealed.into_iter();
         let (spare, doomed): (Vec<_>, Vec<_>) =
             (recovered.spare.into_iter()).partition(|spare| spare.bytes == settings.segment_bytes);
         Self {
@@ -214,6 +217,7 @@ impl<D: Disk> Inner<D> {
             topics,
             keeping: Roll::new(recovered.membership),
             scrubbing: Scrubbing::default(),
+            forwarding: Forwarding::new(recovered.forwarded),
             staging: Staging::new(frame_bytes_max, newest_ms),
             buffer: None,
             staged_since: Micros(0),
@@ -230,11 +234,7 @@ impl<D: Disk> Inner<D> {
             owes_closing: false,
             open: open.map(|(segment, _)| segment),
             closing: walked.into_iter().map(|(segment, _)| segment).collect(),
-            sealed: recovered
-                .sealed
-                .into_iter()
-                .filter_map(take_sealed)
-                .collect(),
+            sealed: sealed.filter_map(take_sealed).collect(),
             prepared: VecDeque::new(),
             spare: spare.into_iter().map(take_spare).collect(),
             doomed: doomed.into_iter().map(take_spare).collect(),

@@ -84,6 +84,12 @@ impl Tail {
         }
     }
 
+    /// The frame at this place, if it is here.
+    pub(super) fn frame(&self, life: Life, position: u64) -> Option<&[u8]> {
+        let (start, bytes) = self.frames.get(&(life, position))?;
+        Some(&self.ring[*start..][..*bytes])
+    }
+
     /// The bytes of a record batch, if its frame is here.
     pub(super) fn batch(&self, life: Life, place: &Place) -> Option<&[u8]> {
         let before = self.frames.range(..=(life, place.position)).next_back();

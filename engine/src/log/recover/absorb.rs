@@ -2,6 +2,7 @@
 
 use super::super::format::Defect;
 use super::super::format::footer::Place;
+use super::super::format::forwarded::Forwarded;
 use super::super::format::frame::SectionKind;
 use super::super::format::loss;
 use super::super::format::section::{self, BatchRow, Frame};
@@ -86,9 +87,32 @@ pub(super) fn absorb_state<F>(found: &mut Recovered<F>, frame: &Frame<'_>) -> Re
     if let Some(contents) = frame.section(SectionKind::MEMBERSHIP) {
         found.membership = Some(section::read_membership(contents)?);
     }
+    if let Some(contents) = frame.section(SectionKind::CURSOR) {
+        absorb_cursor(found, frame, contents)?;
+    }
     if let Some(contents) = frame.section(SectionKind::LOSS) {
         found.losses = loss::read_losses(contents)?;
     }
     found.epoch = frame.header.epoch;
+    Ok(())
+}
+
+/// Takes how far the journal was forwarded. Cursors wait in line to be committed: an opening frame may have
+/// repeated a later one first.
+fn absorb_cursor<F>(
+    found: &mut Recovered<F>,
+    frame: &Frame<'_>,
+    contents: &[u8],
+) -> Result<(), Defect> {
+    let forwarded = Forwarded::read(contents)?;
+    if forwarded.store != frame.header.store || Some(frame.header.sequence) <= forwarded.upto {
+        return Err(Defect::Misplaced("section of the cursor"));
+    }
+    if found
+        .forwarded
+        .is_none_or(|before| before.upto <= forwarded.upto)
+    {
+        found.forwarded = Some(forwarded);
+    }
     Ok(())
 }

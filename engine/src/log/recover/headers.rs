@@ -67,6 +67,7 @@ impl<'a, D: Disk> Recovery<'a, D> {
             names: HashMap::new(),
             deleted: BTreeMap::new(),
             membership: None,
+            forwarded: None,
             losses: Vec::new(),
             floor: Offset(0),
             closed: false,

@@ -9,6 +9,7 @@ fn with_repack() -> Settings {
     Settings {
         keeping: Keeping {
             repack_below: 50,
+            spool: None,
             ..Keeping::default()
         },
         ..settings()

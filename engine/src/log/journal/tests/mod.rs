@@ -5,6 +5,7 @@ mod copies;
 mod crash;
 mod damage;
 mod deleting;
+mod forwarding;
 mod full;
 mod readers;
 mod reading;

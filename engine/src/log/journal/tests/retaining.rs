@@ -20,6 +20,7 @@ fn keeping(age_ms: Option<u64>, rules: Vec<Rule>) -> Settings {
         keeping: Keeping {
             rules,
             repack_below: 0,
+            spool: None,
         },
         ..settings()
     }

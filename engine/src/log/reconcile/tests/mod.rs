@@ -56,6 +56,7 @@ fn settings() -> Settings {
         retention_bytes: None,
         keeping: Keeping {
             repack_below: 50,
+            spool: None,
             ..Keeping::default()
         },
         origin: Origin::None,

@@ -1,0 +1,108 @@
+//! The settings of a spool, and what must hold between its keys and others.
+
+use super::{Configuration, Error};
+use crate::log::journal::Overflow;
+use crate::{route, spool};
+
+impl Configuration {
+    /// Whether events go to the log, and from there to Kafka.
+    pub(super) fn spools(&self) -> bool {
+        self.text("publisher.type") == "spool"
+    }
+
+    pub(super) fn spool(&self) -> spool::Settings {
+        spool::Settings {
+            kafka: self.kafka(),
+            overflow: match self.text("spool.overflow") {
+                "drop-oldest" => Overflow::DropOldest,
+                _ => Overflow::Refuse,
+            },
+            in_flight_bytes: self.whole("spool.in_flight_bytes"),
+            letters: self.text("spool.dead_letter_topic").into(),
+            topic_wait: self.millis("spool.topic_wait_ms"),
+        }
+    }
+
+    pub(super) fn check_spool(&self) -> Result<(), Error> {
+        let exactly = self.text("spool.delivery") == "exactly-once";
+        self.refuse_if(exactly, "spool.delivery", || {
+            "at-least-once (exactly-once is not built yet)".into()
+        })?;
+        let illegal = route::policy::check_name(self.text("spool.dead_letter_topic"));
+        self.refuse_if(illegal.is_err(), "spool.dead_letter_topic", || {
+            "a name that Kafka would take: letters, digits, '.', '_' and '-'".into()
+        })?;
+        if !self.spools() {
+            return Ok(());
+        }
+        // The forwarder knows of a request what the log keeps of it.
+        let key = self.text("publisher.kafka.key");
+        let headers = self.names("publisher.kafka.headers");
+        let wants = |name: &str| key == name || headers.iter().any(|header| header == name);
+        let full = wants("conn_id") || wants("req_guid");
+        let some = wants("conn_group") || wants("event_type");
+        let kept = self.text("log.origin");
+        let little = (full && kept != "full") || (some && kept == "none");
+        self.refuse_if(little, "log.origin", || {
+            let least = if full { "full" } else { "group or full" };
+            format!("{least}: the spool takes keys and headers of Kafka's records from what the log keeps")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Layers;
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Option<spool::Settings>, String> {
+        let variable = |(name, value): &(&str, &str)| ((*name).into(), (*value).into());
+        let brokers = ("PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS", "b:1");
+        let found = Configuration::resolve(Layers {
+            environment: variables.iter().chain([&brokers]).map(variable).collect(),
+            ..Layers::default()
+        });
+        let settings = found.and_then(|found| found.settings());
+        let settings = settings.map_err(|error| error.to_string())?;
+        assert!(settings.shard.kafka.is_none() || settings.shard.spool.is_none());
+        Ok(settings.shard.spool)
+    }
+
+    #[test]
+    fn a_spool_is_the_log_with_a_way_to_kafka() {
+        assert!(read(&[]).unwrap().is_none(), "brokers alone mean kafka");
+        let spool = read(&[("PUBLISHER_TYPE", "spool")]).unwrap().unwrap();
+        assert_eq!(spool.overflow, Overflow::Refuse);
+        assert_eq!(&*spool.letters, "ringtail-dead-letters");
+        let drops = [
+            ("PUBLISHER_TYPE", "spool"),
+            ("RINGTAIL_SPOOL_OVERFLOW", "drop-oldest"),
+        ];
+        assert_eq!(
+            read(&drops).unwrap().unwrap().overflow,
+            Overflow::DropOldest
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_with_its_key() {
+        let refused = |name: &str, value: &str, more: (&str, &str)| {
+            let rows = [("PUBLISHER_TYPE", "spool"), (name, value), more];
+            read(&rows).unwrap_err()
+        };
+        let nothing = ("RINGTAIL_SHARDS", "1");
+        let exactly = refused("RINGTAIL_SPOOL_DELIVERY", "exactly-once", nothing);
+        assert!(exactly.contains("not built yet"), "{exactly}");
+        let name = refused("RINGTAIL_SPOOL_DEAD_LETTER_TOPIC", "a b", nothing);
+        assert!(name.contains("dead_letter_topic"), "{name}");
+        let group = ("RINGTAIL_LOG_ORIGIN", "group");
+        let key = refused("RINGTAIL_KAFKA_KEY", "conn_id", group);
+        assert!(key.contains("log.origin") && key.contains("full"), "{key}");
+        let rows = [
+            ("PUBLISHER_TYPE", "spool"),
+            ("RINGTAIL_KAFKA_KEY", "conn_group"),
+            group,
+        ];
+        assert!(read(&rows).is_ok());
+    }
+}

@@ -1,0 +1,297 @@
+//! A journal on its way to Kafka: read behind its cursor, sent, and the cursor moved past what is delivered.
+//!
+//! Layout:  `send` turns frames into records, and sends again what came back; `settle` hears what became of each,
+//!          and moves the cursor; `letters` keeps what Kafka will never take.
+//! Always:  the cursor passes no event that is not delivered, a durable dead letter, or of a deleted topic. Records
+//!          of one topic leave in the order of the journal; a topic whose records come back sends nothing new before
+//!          those have left again.
+//! Core:    the journal's shard. Nothing here waits for Kafka: librdkafka's threads do.
+//! Cancel:  what was sent and not recorded by the cursor is sent once more after the next start.
+//! Full:    frames under way are bounded; beyond them the log holds what waits.
+
+mod letters;
+mod send;
+mod settle;
+
+use super::clock::Clock as _;
+use super::intake::Core;
+use super::volumes::Disk;
+use crate::kafka::properties;
+use crate::kafka::writer::Writer;
+use crate::log::format::forwarded::{Forwarded, Totals};
+use crate::log::journal::{FollowError, Follower, Journal, Load};
+use crate::log::wake::Receipt;
+use crate::rt::executor::yield_if_needed;
+use crate::rt::notify::Notify;
+use crate::rt::timer;
+use crate::rt::wake::Bell;
+use crate::spool::window::Window;
+use crate::spool::{Backlog, Settings};
+use crate::unit::{JournalId, Micros, Ticket, TopicId, TopicIndex};
+use letters::Letter;
+use settle::Trouble;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A forwarder with nothing to do looks around this often.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the end waits for the last cursor to be durable.
+const CURSOR_WAIT: Duration = Duration::from_secs(5);
+
+/// A topic as the forwarder knows it.
+#[derive(Clone, Debug)]
+struct Target {
+    index: TopicIndex,
+    name: Arc<str>,
+}
+
+/// What changes with every event. Borrowed for a moment, never across an await.
+struct State {
+    window: Window,
+    targets: HashMap<TopicId, Target>,
+    /// Topics of which records came back.
+    troubles: HashMap<TopicIndex, Trouble>,
+    /// Since when Kafka does not want anything of a topic, and whether that was too long.
+    unwanted: HashMap<TopicIndex, (Micros, bool)>,
+    letters: VecDeque<Letter>,
+    /// Dead letters that wait to be durable.
+    staged: VecDeque<(Ticket, Letter)>,
+    /// Up to where everything is settled.
+    cursor: Forwarded,
+    /// More is settled than was recorded.
+    dirty: bool,
+    recording: Option<Rc<Receipt>>,
+    recorded_at: Micros,
+    /// What lay behind the cursor at the start, and what became durable before that was measured.
+    measured: Load,
+    came_before: Load,
+    /// What was settled since.
+    passed: Load,
+    /// Nothing durable is unread.
+    at_end: bool,
+    repeated: u64,
+    /// Events that the journal dropped, as the cursor counts them.
+    dropped: u64,
+    rate: settle::Rate,
+    fault: Option<Arc<str>>,
+}
+
+/// What forwards one journal.
+pub(super) struct Forwarder {
+    core: Rc<Core>,
+    id: JournalId,
+    journal: Journal<Disk>,
+    settings: Settings,
+    writer: Writer,
+    state: RefCell<State>,
+    news: Notify,
+    stopping: Cell<bool>,
+    ended: Notify,
+    has_ended: Cell<bool>,
+}
+
+impl Forwarder {
+    /// Starts a producer for the journal, and begins where its cursor stands. To be called before the journal takes
+    /// anything in.
+    pub(super) fn open(
+        core: &Rc<Core>,
+        (id, journal): (JournalId, &Journal<Disk>),
+        settings: &Settings,
+        cpus: &[usize],
+    ) -> Result<(Rc<Self>, Bell), String> {
+        let properties = properties::patient(&settings.kafka.properties);
+        let opened = Writer::open(&properties, cpus);
+        let (writer, bell) = opened.map_err(|error| error.to_string())?;
+        let cursor = journal.begin_to_forward();
+        tracing::info!("journal {}: forwarding goes on behind {cursor}", id.0);
+        let state = State {
+            window: Window::default(),
+            targets: HashMap::new(),
+            troubles: HashMap::new(),
+            unwanted: HashMap::new(),
+            letters: VecDeque::new(),
+            staged: VecDeque::new(),
+            cursor,
+            dirty: false,
+            recording: None,
+            recorded_at: Micros(0),
+            measured: Load::default(),
+            came_before: Load::default(),
+            passed: Load::default(),
+            at_end: false,
+            repeated: 0,
+            dropped: 0,
+            rate: settle::Rate::default(),
+            fault: None,
+        };
+        let forwarder = Self {
+            core: core.clone(),
+            id,
+            journal: journal.clone(),
+            settings: settings.clone(),
+            writer,
+            state: RefCell::new(state),
+            news: Notify::new(),
+            stopping: Cell::new(false),
+            ended: Notify::new(),
+            has_ended: Cell::new(false),
+        };
+        Ok((Rc::new(forwarder), bell))
+    }
+
+    /// Something became durable.
+    pub(super) fn wake(&self) {
+        self.news.wake_all();
+    }
+
+    /// Forwards until it is stopped, or the log is not what the cursor says.
+    pub(super) async fn run(self: Rc<Self>) {
+        if let Err(error) = self.forward().await {
+            let journal = self.id.0;
+            let fault = format!("journal {journal} is no longer forwarded: {error}");
+            tracing::error!("{fault}");
+            self.state.borrow_mut().fault = Some(fault.into());
+        }
+        self.end().await;
+        self.has_ended.set(true);
+        self.ended.wake_all();
+    }
+
+    async fn forward(&self) -> Result<(), FollowError> {
+        let cursor = self.state.borrow().cursor;
+        let mut follower = self.journal.follow(cursor)?;
+        self.measure(&follower).await;
+        while !self.stopping.get() {
+            let news = self.news.wait();
+            self.settle();
+            let worked = match self.step(&mut follower).await {
+                Err(FollowError::Gone { from, to }) if self.drops_oldest() => {
+                    self.note_dropped(from.get(), to.get());
+                    true
+                }
+                worked => worked?,
+            };
+            if worked {
+                yield_if_needed().await;
+            } else {
+                let _news = timer::timeout(PAUSE, news).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does a bounded part of what there is to do; `false` when there is nothing.
+    async fn step(&self, follower: &mut Follower<Disk>) -> Result<bool, FollowError> {
+        let mut worked = self.write_letters(follower).await?;
+        worked |= self.send_again(follower).await?;
+        let bytes_max = self.settings.in_flight_bytes;
+        if !self.state.borrow().window.has_room(bytes_max) {
+            return Ok(worked);
+        }
+        let next = follower.next().await?;
+        self.state.borrow_mut().at_end = next.is_none();
+        if let Some(followed) = next {
+            self.send_frame(follower, followed).await;
+            worked = true;
+        }
+        Ok(worked)
+    }
+
+    async fn measure(&self, follower: &Follower<Disk>) {
+        let came = self.journal.came();
+        // A footer that cannot be read makes the backlog look smaller, and nothing else.
+        let measured = follower.measure().await.unwrap_or_default();
+        let mut state = self.state.borrow_mut();
+        (state.measured, state.came_before) = (measured, came);
+    }
+
+    fn note_dropped(&self, from: u64, to: u64) {
+        let (journal, dropped) = (self.id.0, self.journal.dropped());
+        tracing::error!(
+            "journal {journal}: frames {from} to {} went before they were forwarded, for the store holds no more; \
+             {dropped} acknowledged events were dropped since the start",
+            to - 1
+        );
+    }
+
+    /// No more is sent; what is under way has some time to arrive.
+    pub(super) async fn stop(&self) {
+        self.stopping.set(true);
+        self.news.wake_all();
+        loop {
+            let ended = self.ended.wait();
+            if self.has_ended.get() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    async fn end(&self) {
+        let settled = async {
+            while 0 < self.writer.outstanding() {
+                let _news = timer::timeout(PAUSE, self.news.wait()).await;
+            }
+        };
+        let wait = self.settings.kafka.flush_wait;
+        if timer::timeout(wait, settled).await.is_none() {
+            self.writer.purge();
+        }
+        let recorded = async {
+            let before = self.state.borrow().recording.clone();
+            if let Some(receipt) = before {
+                receipt.wait().await;
+            }
+            self.state.borrow_mut().recorded_at = Micros(0);
+            self.settle();
+            let last = self.state.borrow().recording.clone();
+            if let Some(receipt) = last {
+                receipt.wait().await;
+            }
+        };
+        if self.journal.fault().is_none() {
+            let _durable = timer::timeout(CURSOR_WAIT, recorded).await;
+        }
+    }
+
+    /// How much waits, and what became of what did.
+    pub(super) fn backlog(&self) -> Backlog {
+        let now = self.core.clock.now();
+        let state = self.state.borrow();
+        let (came, dropped) = (self.journal.came(), self.journal.dropped());
+        let behind = |measured: u64, came: u64, before: u64, passed: u64| {
+            (measured + came - before).saturating_sub(passed)
+        };
+        let idle = state.at_end && state.window.is_empty();
+        let events = behind(
+            state.measured.events,
+            came.events,
+            state.came_before.events,
+            state.passed.events + dropped,
+        );
+        let bytes = behind(
+            state.measured.bytes,
+            came.bytes,
+            state.came_before.bytes,
+            state.passed.bytes,
+        );
+        let totals = state.cursor.totals;
+        Backlog {
+            journal: self.id,
+            events: if idle { 0 } else { events },
+            bytes: if idle { 0 } else { bytes },
+            oldest_us: state.window.oldest().map_or(0, |oldest| now.since(oldest)),
+            events_per_second: state.rate.per_second(now),
+            totals: Totals {
+                dropped: totals.dropped + dropped - state.dropped,
+                ..totals
+            },
+            repeated: state.repeated,
+            in_flight: self.writer.outstanding(),
+            fault: state.fault.clone(),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Dead letters: durable in the log before the cursor passes them.
+
+use super::super::clock::Clock as _;
+use super::Forwarder;
+use crate::kafka::Fault;
+use crate::log::Origin;
+use crate::log::format::batch::Batch;
+use crate::log::format::origin::{Door, OriginRow};
+use crate::log::journal::{AppendError, FollowError, Follower, Request, RoutedEvent};
+use crate::shard::volumes::Disk;
+use crate::spool::letter::{self, Dead};
+use crate::spool::window::Place;
+use crate::unit::{Ticket, TopicIndex};
+
+/// Letters that are written before other tasks may go first.
+const LETTERS_AT_ONCE: usize = 64;
+
+/// An event that Kafka will never take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Letter {
+    pub(super) part: u32,
+    pub(super) event: u16,
+    pub(super) why: Fault,
+}
+
+impl Forwarder {
+    /// Appends letters to the journal; `false` when there is none, or no room for one just now.
+    pub(super) async fn write_letters(
+        &self,
+        follower: &mut Follower<Disk>,
+    ) -> Result<bool, FollowError> {
+        let mut worked = false;
+        for _ in 0..LETTERS_AT_ONCE {
+            let Some(letter) = self.state.borrow().letters.front().copied() else {
+                break;
+            };
+            let topic = self.core.table.borrow().find(&self.settings.letters);
+            let Some(topic) = topic.filter(|topic| self.journal.knows(*topic)) else {
+                break;
+            };
+            let Some(ticket) = self.write_letter(follower, letter, topic).await? else {
+                break;
+            };
+            let mut state = self.state.borrow_mut();
+            state.letters.pop_front();
+            state.staged.push_back((ticket, letter));
+            worked = true;
+        }
+        Ok(worked)
+    }
+
+    /// `None` when there is no room for it now.
+    async fn write_letter(
+        &self,
+        follower: &mut Follower<Disk>,
+        letter: Letter,
+        topic: TopicIndex,
+    ) -> Result<Option<Ticket>, FollowError> {
+        let found = self.state.borrow().window.find(letter.part, letter.event);
+        let found = found.expect("a dead event stays in the window until it is settled");
+        match follower.again(&found.spot).await {
+            Err(FollowError::Gone { .. }) if self.drops_oldest() => {
+                self.drop_event(letter.part, letter.event);
+                return Ok(Some(Ticket::NONE));
+            }
+            brought => brought?,
+        }
+        let frame = follower.frame().expect("the follower has checked it");
+        let batches = frame.batches().expect("the follower has checked it");
+        let (row, bytes) = batches[found.batch as usize];
+        let Some(target) = self.target(row.topic) else {
+            return Ok(Some(self.skip_letter(letter)));
+        };
+        let batch = Batch::check(bytes).expect("the follower has checked it");
+        let record = batch.records().nth(found.record as usize);
+        let record = record.expect("the window counts what the batch holds");
+        let (source, lengths) = letter::write(&Dead {
+            topic: &target.name,
+            journal: self.id,
+            offset: record.offset,
+            received_ms: record.timestamp_ms,
+            reason: letter.why.text(),
+            value: record.value,
+        });
+        Ok(self.append(topic, &source, &lengths))
+    }
+
+    fn append(&self, topic: TopicIndex, source: &[u8], lengths: &[u32]) -> Option<Ticket> {
+        let now = self.core.clock.now();
+        let mut start = 0;
+        let events = lengths.iter().map(|bytes| {
+            start += bytes;
+            RoutedEvent {
+                topic,
+                start: start - bytes,
+                bytes: *bytes,
+            }
+        });
+        let events: Vec<RoutedEvent> = events.collect();
+        let nobody = OriginRow {
+            door: Door::Rest,
+            received: now,
+            sent: None,
+            conn_id: &[],
+            conn_group: &[],
+            guid: &[],
+        };
+        let keeps = self.core.settings.log.origin != Origin::None;
+        let request = Request {
+            source,
+            events: &events,
+            origin: keeps.then_some(nobody),
+            kinds: &[],
+        };
+        match self.journal.append_reserved(now, &request) {
+            Ok(ticket) => Some(ticket),
+            Err(AppendError::Full | AppendError::Refused(_)) => None,
+            Err(error @ AppendError::TooLarge { .. }) => {
+                tracing::error!("journal {}: a dead letter waits: {error}", self.id.0);
+                None
+            }
+        }
+    }
+
+    /// Its topic was deleted: nothing is kept of it.
+    fn skip_letter(&self, letter: Letter) -> Ticket {
+        let mut state = self.state.borrow_mut();
+        if state.window.set(letter.part, letter.event, Place::Settled) {
+            state.cursor.totals.skipped += 1;
+        }
+        Ticket::NONE
+    }
+}

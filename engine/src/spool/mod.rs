@@ -1,0 +1,56 @@
+//! What waits in the log for Kafka, and what became of it.
+//!
+//! | file     | is                                                                        |
+//! |----------|---------------------------------------------------------------------------|
+//! | `window` | frames that were read and not wholly delivered, event by event            |
+//! | `letter` | dead letters: events that Kafka will never take, with the reason          |
+//!
+//! Always:  the cursor passes a frame when each of its events was delivered, is a durable dead letter, or went
+//!          with its topic; never before the frames that come before it.
+//! Core:    plain values of one shard.
+//! Full:    a window bounds the bytes and the events of what it holds.
+
+pub mod letter;
+pub mod window;
+
+use crate::kafka;
+use crate::log::format::forwarded::Totals;
+use crate::log::journal::Overflow;
+use crate::unit::JournalId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a forwarder needs from the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub kafka: kafka::Settings,
+    pub overflow: Overflow,
+    /// Bytes of frames that one journal's forwarder has under way.
+    pub in_flight_bytes: u64,
+    /// The log's topic of dead letters. It is not forwarded.
+    pub letters: Box<str>,
+    /// How long events wait for a topic that Kafka does not know, or does not let us write to, before they become
+    /// dead letters.
+    pub topic_wait: Duration,
+}
+
+/// How much of a journal waits, and what became of the rest.
+#[derive(Clone, Debug)]
+pub struct Backlog {
+    pub journal: JournalId,
+    pub events: u64,
+    /// As they lie in the log.
+    pub bytes: u64,
+    /// Since the oldest of what waits was written, in microseconds; 0 when nothing waits.
+    pub oldest_us: u64,
+    /// Delivered in a second, over the last few.
+    pub events_per_second: u64,
+    /// Since the journal's first day.
+    pub totals: Totals,
+    /// Sent once more, since the start.
+    pub repeated: u64,
+    /// Given to librdkafka, and not reported.
+    pub in_flight: u64,
+    /// Why nothing is forwarded any more.
+    pub fault: Option<Arc<str>>,
+}
