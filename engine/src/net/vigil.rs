@@ -9,6 +9,10 @@ use super::{Cut, Settings};
 use crate::rt::timer::Moment;
 
 /// The deadlines of one connection.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing that no other does, and any of them may hold together"
+)]
 #[derive(Debug)]
 pub(super) struct Vigil {
     /// When the next ping leaves.
