@@ -8,7 +8,8 @@
 # librdkafka's threads included. One Apache Kafka on core 1 takes both, in turn. With SCENARIO=1 the whole engine is
 # measured after them on the same broker, by perf/scenarios/kafka.toml.
 #
-# usage: [DIR=/mnt/disk] [PAIRS=5] [SECONDS_MEASURED=5] [BYTES=200] [WINDOW=100000] [SCENARIO=1] perf/kafka_writer.sh
+# usage: [DIR=/mnt/disk] [PAIRS=5] [SECONDS_MEASURED=5] [BYTES=200] [WINDOW=100000] \
+#        [SCENARIO=1 [SCENARIO_FLAGS="--rounds 1"]] perf/kafka_writer.sh
 #
 # Wants Java and Maven, as tests/run.sh does. Reading it: the ratio is of records delivered a second (target: at least
 # 0.9). "processor" is how much of its core the process used: well below 1 in both, the broker was the limit and the ratio says
@@ -85,5 +86,5 @@ echo "median   writer / alone: $(median <"$scratch/ratios") (target: 0.90)"
 stolen_since "$mark"
 if [[ ${SCENARIO:-} ]]; then
     echo
-    "$BENCH" scenario "$root/perf/scenarios/kafka.toml" --dir "$scratch" --ringtail "$RINGTAIL"
+    "$BENCH" scenario "$root/perf/scenarios/kafka.toml" --dir "$scratch" --ringtail "$RINGTAIL" ${SCENARIO_FLAGS:-}
 fi
