@@ -5,6 +5,7 @@ mod crash;
 mod heal;
 mod loss;
 mod orders;
+mod unread;
 
 use super::super::disk::Disk;
 use super::super::format::StoreId;
