@@ -59,3 +59,19 @@ fn a_read_error_is_charged_to_the_volume_that_had_it() {
         }
     }
 }
+
+/// Each of two has something acknowledged that the other has not: with a third absent neither may be passed over.
+#[test]
+fn who_cannot_be_read_may_have_what_was_acknowledged() {
+    let mut met = 0;
+    for seed in seeds(30) {
+        let Some((volumes, model)) = scattered(seed) else {
+            continue;
+        };
+        met += 1;
+        for failing in [1, 2] {
+            fail_each_read(seed, &volumes, failing, &model);
+        }
+    }
+    assert!(0 < met, "two frames are in flight at times");
+}
