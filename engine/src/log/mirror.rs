@@ -58,6 +58,8 @@ struct Shared<D: Disk> {
     handed: RefCell<Vec<Job>>,
     /// The Tender runs. Without it nothing is left to it.
     tending: Cell<bool>,
+    /// It will never run again.
+    untended: Cell<bool>,
     tender: Bell,
     /// No call begins while this is so.
     held: Cell<bool>,
@@ -109,6 +111,7 @@ impl<D: Disk> Mirror<D> {
             opening: Cell::new(0),
             handed: RefCell::default(),
             tending: Cell::new(false),
+            untended: Cell::new(false),
             tender: Bell::default(),
             held: Cell::new(false),
             changes: RefCell::default(),

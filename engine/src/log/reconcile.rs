@@ -32,6 +32,7 @@ use super::recover::{Found, Identity, RecoverError, Recovered, Salvage, Walked, 
 use super::store::StoreError;
 use crate::unit::{Epoch, Sequence};
 use choose::Choice;
+use follow::Behind;
 use std::io;
 use std::rc::Rc;
 
@@ -153,40 +154,130 @@ pub async fn reconcile<D: Disk>(
     permissions: &Permissions,
 ) -> Result<Reconciled<D>, ReconcileError> {
     let place = Place { folder, identity };
-    let order: Vec<u32> = volumes.iter().map(|member| member.volume).collect();
-    let mut notes = Vec::new();
+    let (mut unread, mut notes) = (Vec::new(), Vec::new());
+    loop {
+        let copies = look_at_all(&volumes, &unread, place).await?;
+        let united = unite(copies, place, permissions, &mut notes).await?;
+        let united = match united {
+            Ok(united) => united,
+            Err(failed) => {
+                let name = volumes.iter().find(|one| one.volume == failed.volume);
+                let name = name.map(|one| &*one.name).unwrap_or_default();
+                notes.push(format!("{name}: {}", failed.again()));
+                unread.push(failed);
+                continue;
+            }
+        };
+        return hand_over(united, &volumes, place, rules, notes).await;
+    }
+}
+
+/// A volume that was the right copy until it could not be read.
+struct Unread {
+    volume: u32,
+    file: String,
+    error: io::Error,
+}
+
+impl Unread {
+    fn again(&self) -> RecoverError {
+        RecoverError::Disk {
+            deed: format!("read {} for the other volumes", self.file),
+            source: io::Error::new(self.error.kind(), self.error.to_string()),
+        }
+    }
+}
+
+/// The copies after all that could be done for them.
+struct United<D: Disk> {
+    recovered: Recovered<D::File>,
+    in_service: Vec<Member<D>>,
+    to_rebuild: Vec<(Member<D>, Rc<str>)>,
+}
+
+/// Recovers every volume by itself. One that has failed under way is not sound.
+async fn look_at_all<D: Disk>(
+    volumes: &[Member<D>],
+    unread: &[Unread],
+    place: Place<'_>,
+) -> Result<Vec<Copy<D>>, ReconcileError> {
     let mut copies = Vec::new();
     for member in volumes {
-        let copy = Copy::look(member, place).await;
-        copies.push(refuse_unknown(copy)?);
+        let failed = unread.iter().find(|one| one.volume == member.volume);
+        copies.push(match failed {
+            Some(failed) => Copy {
+                member: member.clone(),
+                found: Err(failed.again()),
+                salvage: None,
+            },
+            None => refuse_unknown(Copy::look(member.clone(), place).await)?,
+        });
     }
-    heal::heal_all(&mut copies, place, permissions, &mut notes).await;
+    Ok(copies)
+}
+
+/// Repairs what can be repaired, chooses the right copy, and brings the others up to date with it. The inner
+/// error is of the right copy: it cannot be read, so another has to be chosen, if the rules allow.
+async fn unite<D: Disk>(
+    mut copies: Vec<Copy<D>>,
+    place: Place<'_>,
+    permissions: &Permissions,
+    notes: &mut Vec<String>,
+) -> Result<Result<United<D>, Unread>, ReconcileError> {
+    heal::heal_all(&mut copies, place, permissions, notes).await;
     if 1 < copies.len() {
         for copy in &mut copies {
             front::check(copy).await;
         }
     }
-    extend::extend(&mut copies, place, permissions, &mut notes).await;
-    let choice = give_up::choose(&mut copies, place, permissions, &mut notes).await?;
+    extend::extend(&mut copies, place, permissions, notes).await;
+    let choice = give_up::choose(&mut copies, place, permissions, notes).await?;
     let (best, mut recovered, others) = take_best(copies, &choice);
     flush_walked(&best, &recovered).await?;
     drop_unfit(&best, &mut recovered, place).await?;
     let mut in_service = vec![best.clone()];
     let mut to_rebuild = Vec::new();
     for copy in others {
-        let joined = join(&best, &mut recovered, &copy, place, permissions, &choice).await;
-        match joined {
+        match join(&best, &mut recovered, &copy, place, permissions, &choice).await {
             Ok(followed) => {
                 notes.extend(followed);
                 in_service.push(copy.member);
             }
-            Err(reason) => to_rebuild.push((copy.member, reason)),
+            Err(Behind::Unread { file, source }) => {
+                let volume = best.volume;
+                return Ok(Err(Unread {
+                    volume,
+                    file,
+                    error: source,
+                }));
+            }
+            Err(behind) => to_rebuild.push((copy.member, behind.to_string().into())),
         }
     }
+    Ok(Ok(United {
+        recovered,
+        in_service,
+        to_rebuild,
+    }))
+}
+
+/// Makes one disk of the volumes that hold the same now.
+async fn hand_over<D: Disk>(
+    united: United<D>,
+    volumes: &[Member<D>],
+    place: Place<'_>,
+    rules: Rules,
+    notes: Vec<String>,
+) -> Result<Reconciled<D>, ReconcileError> {
+    let United {
+        recovered,
+        mut in_service,
+        to_rebuild,
+    } = united;
     for member in &in_service {
-        during(tidy(member, folder).await, "remove unfinished files")?;
+        during(tidy(member, place.folder).await, "remove unfinished files")?;
     }
-    in_service.sort_by_key(|member| order.iter().position(|volume| *volume == member.volume));
+    in_service.sort_by_key(|member| volumes.iter().position(|one| one.volume == member.volume));
     let (mirror, tender) = Mirror::new(in_service, rules);
     for (member, reason) in &to_rebuild {
         let reason = reason.clone();
@@ -257,7 +348,7 @@ async fn drop_unfit<D: Disk>(
     Ok(())
 }
 
-/// Brings one more volume up to date; `Err` says why it has to be rebuilt.
+/// Brings one more volume up to date; `Err` says why it has to be rebuilt, or that `best` cannot be read.
 async fn join<D: Disk>(
     best: &Member<D>,
     recovered: &mut Recovered<D::File>,
@@ -265,19 +356,19 @@ async fn join<D: Disk>(
     place: Place<'_>,
     permissions: &Permissions,
     choice: &Choice,
-) -> Result<Vec<String>, Rc<str>> {
+) -> Result<Vec<String>, Behind> {
     if permissions.without.contains(&copy.volume()) {
-        return Err("the start went on without it".into());
+        let why = "the start went on without it";
+        return Err(Behind::Left(why.to_owned()));
     }
     if !choice.members.contains(&copy.volume()) {
-        return Err(match (&copy.found, copy.reach()) {
-            (Err(error), _) => error.to_string().into(),
-            (_, Some((_, None))) => "it is new".into(),
-            _ => "it was taken out of service before".into(),
-        });
+        return Err(Behind::Left(match (&copy.found, copy.reach()) {
+            (Err(error), _) => error.to_string(),
+            (_, Some((_, None))) => "it is new".to_owned(),
+            _ => "it was taken out of service before".to_owned(),
+        }));
     }
-    let followed = follow::follow(best, recovered, copy, place).await;
-    followed.map_err(|behind| behind.to_string().into())
+    follow::follow(best, recovered, copy, place).await
 }
 
 /// Removes files that a crash left unfinished: what one volume has and another has not, they could not agree on.

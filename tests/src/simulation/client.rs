@@ -39,11 +39,15 @@ impl Client<'_> {
                 self.run.harmed |= victim.damaged().is_empty();
                 self.run.set_behaviour(weather.behaviour);
                 self.run.tell(|| format!("{:?}", weather.behaviour));
-                let for_good = weather.behaviour.capacity.is_some() && self.run.random.one_in(2);
+                if self.run.plan.polls_max < weather.behaviour.polls_max {
+                    self.run.report.count("fault: a slow disk");
+                }
+                let fills = weather.behaviour.capacity.is_some();
+                let for_good = fills && self.run.random.one_in(4);
                 until = if for_good {
                     u64::MAX
                 } else {
-                    number + 10 + self.run.random.below(60)
+                    number + 10 + self.run.random.below(if fills { 160 } else { 60 })
                 };
             }
             if number == until {
@@ -198,8 +202,11 @@ impl Client<'_> {
         let count = 1 + run.random.below(6);
         let large = run.random.one_in(12);
         let (mut events, mut source, mut routed) = (Vec::new(), Vec::new(), Vec::new());
+        let home = run.random.below(self.rows.len() as u64) as usize;
+        let stays = run.random.one_in(3);
         for index in 0..count {
             let row = run.random.below(self.rows.len() as u64) as usize;
+            let row = if stays { home } else { row };
             let most = if large { 4_000 } else { run.plan.event_bytes };
             let value = Value {
                 request: run.requests,

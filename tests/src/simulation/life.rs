@@ -11,7 +11,8 @@ impl Run {
         let end = [End::Crash, End::Crash, End::Crash, End::Kill, End::Stop]
             [self.random.below(5) as usize];
         // After some starts the next crash comes at once, while an older end may still lie behind the new one.
-        let is_short = self.random.one_in(4);
+        let is_cut = std::mem::take(&mut self.reordered) && !self.random.one_in(4);
+        let is_short = is_cut || self.random.one_in(4);
         let operations = if is_short {
             1 + self.random.below(8)
         } else {
@@ -19,6 +20,8 @@ impl Run {
         };
         let steps = if end == End::Stop {
             STEPS_MAX
+        } else if is_cut {
+            self.random.below(8)
         } else if is_short {
             self.random.below(80)
         } else {

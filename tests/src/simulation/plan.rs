@@ -66,7 +66,7 @@ impl Plan {
                 Flush::DataSync
             },
             polls_max: [2, 6, 6, 20][random.below(4) as usize],
-            event_bytes: [60, 300, 3000][random.below(3) as usize],
+            event_bytes: [60, 60, 300, 3000][random.below(4) as usize],
         }
     }
 

@@ -86,6 +86,8 @@ pub struct Run {
     /// That damage lies where records may be.
     pub records_damaged: bool,
     pub failed: Vec<bool>,
+    /// The last crash has left frames behind one that is not there.
+    pub reordered: bool,
     /// The next start meets no faults, and all volumes.
     pub peace: bool,
     /// Rules were in use under which no volume may be absent without an operator's word.
@@ -148,6 +150,7 @@ impl Run {
             damaged: false,
             records_damaged: false,
             failed: vec![false; plan.journals as usize],
+            reordered: false,
             peace: false,
             strict: plan.volumes_min == 1,
             without: Vec::new(),
@@ -413,6 +416,7 @@ impl Run {
         let kill = end == End::Kill && self.victim().damaged().is_empty();
         self.report.count(if kill { "kill" } else { "crash" });
         self.crashes += u64::from(!kill);
+        let reordered = self.reorderings();
         for disk in &mut self.disks {
             *disk = if kill {
                 disk.kill(&mut self.random)
@@ -420,11 +424,17 @@ impl Run {
                 disk.crash(&mut self.random)
             };
         }
+        self.reordered |= reordered < self.reorderings();
         let damaged = !self.victim().damaged().is_empty();
         if self.is_alone() && damaged && !evidence::is_proven(self.victim()) {
             self.report.count("damage that nothing proves, mended");
             self.victim().undo_damage();
         }
+    }
+
+    fn reorderings(&self) -> u64 {
+        let of = |disk: &SimulatedDisk| disk.faults().get(&Fault::ReorderedInCrash).copied();
+        self.disks.iter().filter_map(of).sum()
     }
 
     fn finish(&mut self) {

@@ -42,6 +42,8 @@ pub const BUGS: &[(&str, Option<Bug>, Option<Planted>)] = &[
         "acknowledge beyond the prefix",
         Planted::AcknowledgeBeyondThePrefix,
     ),
+    inside("ignore the chain", Planted::IgnoreTheChain),
+    inside("keep refused offsets", Planted::KeepRefusedOffsets),
     inside("cut off silently", Planted::CutOffSilently),
     inside("trust a file's length", Planted::NameBeforeBytes),
     inside("index off by one", Planted::IndexOffByOne),

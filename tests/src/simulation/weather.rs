@@ -37,7 +37,10 @@ impl Weather {
     /// What a life meets at some time, if anything.
     pub fn of_a_life(random: &mut Random, plan: &Plan, disk: &SimulatedDisk) -> Self {
         let mut weather = Self::calm(plan);
-        if !random.one_in(3) {
+        if plan.volumes == 1 && plan.retention_bytes.is_none() && random.one_in(2) {
+            // Where nothing is retired a disk fills.
+            weather.behaviour.capacity = Some(disk.used());
+        } else if !random.one_in(3) {
             weather.behaviour = bad(random, plan, disk, 40);
         }
         weather

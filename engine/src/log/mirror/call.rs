@@ -214,6 +214,10 @@ impl<D: Disk, T> Flight<D, T> {
         let left: Vec<_> = left
             .filter_map(|(volume, job)| Some((volume, job?)))
             .collect();
+        if self.shared.untended.get() {
+            // Nobody would drive them, and they hold the mirror, which would hold them.
+            return;
+        }
         for (volume, _) in &left {
             self.shared.let_lag(*volume, self.number, self.bytes);
         }

@@ -41,6 +41,7 @@ impl<D: Disk> Tender<D> {
 impl<D: Disk> Drop for Tender<D> {
     fn drop(&mut self) {
         self.shared.tending.set(false);
+        self.shared.untended.set(true);
         // They hold the mirror, which holds them.
         let left = self.shared.handed.take();
         drop(left);

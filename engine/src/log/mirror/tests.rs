@@ -131,6 +131,24 @@ fn is_fenced(state: &State) -> bool {
     matches!(state, State::Fenced { .. })
 }
 
+/// As a crash of the simulation drops everything.
+#[test]
+fn a_call_that_outlives_the_tender_keeps_nothing_alive() {
+    let disks: Vec<_> = (0..2)
+        .map(|seed| SimulatedDisk::new(seed, Behaviour::default()))
+        .collect();
+    let members = disks.iter().enumerate();
+    let members = members.map(|(volume, disk)| member(volume, disk));
+    let (mirror, tender) = Mirror::new(members.collect(), rules(2, 0));
+    let held = Rc::downgrade(&mirror.shared);
+    let mut call = Box::pin(async move { mirror.make_folder("folder").await });
+    let begun = Executor::new(1).wait_at_most(1, &mut call);
+    assert!(begun.is_err(), "it is on its way");
+    drop(tender);
+    drop(call);
+    assert!(held.upgrade().is_none());
+}
+
 #[test]
 fn an_error_on_one_member_fences_it_and_the_rest_acknowledges() {
     for operation in [Operation::WriteDurable, Operation::Name, Operation::Flush] {

@@ -5,6 +5,7 @@
 
 use super::super::disk::Disk as _;
 use super::super::format::footer::{self, FOOTER_BYTES, Footer, IndexTopic, Place};
+use super::super::format::frame::FrameHeader;
 use super::super::format::loss::after_losses;
 use super::super::format::section::{CheckpointRow, Frame};
 use super::super::format::segment::{HEADER_BYTES, Kind};
@@ -249,11 +250,29 @@ impl<'a> Audit<'a> {
             && footer.records == self.segment.records
             && footer.index_bytes <= at - end.position;
         if !agrees {
+            if self.is_outgrown(segment, &footer, end)? {
+                return Ok(());
+            }
             let what = "the segment footer does not say what the frames say".to_owned();
             self.fault(segment, at, what);
             return Ok(());
         }
         self.check_index(segment, &footer, at)
+    }
+
+    /// Whether the footer says what the frames said until a crash took the segment behind it, so that this one
+    /// was written on. Nobody reads such a footer, and the next one takes its place.
+    fn is_outgrown(&self, segment: &Segment, footer: &Footer, end: End) -> Result<bool, Error> {
+        if end.position <= footer.end {
+            return Ok(false);
+        }
+        let block = self.read(segment, footer.end, BLOCK_BYTES as usize)?;
+        let next = FrameHeader::decode(&block);
+        Ok(next.is_ok_and(|(next, _)| {
+            (next.life, next.position) == (footer.life, footer.end)
+                && next.sequence == footer.last.next()
+                && next.chain == footer.chain_out
+        }))
     }
 
     fn check_index(

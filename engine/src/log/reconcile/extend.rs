@@ -7,13 +7,13 @@
 use super::super::disk::Disk;
 use super::super::format::segment::HEADER_BYTES;
 use super::super::mirror::Member;
-use super::super::recover::{Recovered, recover};
-use super::heal::{Wanted, copy_frames, head_from_frames};
+use super::super::recover::{RecoverError, Recovered, recover};
+use super::heal::{Failed, Wanted, copy_frames, head_from_frames};
 use super::{Copy, Permissions, Place};
 use crate::limit::REPAIRS_MAX;
-use std::io;
 
-/// Goes on until no copy has the frame behind the furthest one's end. A disk that fails gives none.
+/// Goes on until no copy has the frame behind the furthest one's end. A volume that fails meanwhile might have
+/// had it: its copy is not sound.
 pub(super) async fn extend<D: Disk>(
     copies: &mut [Copy<D>],
     place: Place<'_>,
@@ -27,27 +27,54 @@ pub(super) async fn extend<D: Disk>(
         let Some(furthest) = furthest.max_by_key(reach) else {
             return;
         };
-        let (to, mut note) = (&copies[furthest], None);
-        let Ok(found) = &to.found else { return };
-        for donor in copies.iter().filter(|copy| allowed(copy)) {
-            if donor.volume() == to.volume() || donor.found.is_err() {
+        let step = one_step(copies, furthest, place, allowed).await;
+        let (failed, error) = match step {
+            Ok(None) => return,
+            Ok(Some(note)) => {
+                notes.push(note);
+                let disk = copies[furthest].member.disk.clone();
+                copies[furthest].found = recover(&disk, place.folder, place.identity).await;
                 continue;
             }
-            let frames = go_on(&to.member, found, &donor.member, place).await;
-            let frames = frames.unwrap_or(0);
-            if 0 < frames {
-                let (name, from) = (&to.member.name, &donor.member.name);
-                note = Some(format!(
-                    "{name}: {frames} frames behind its end came from {from}"
-                ));
-                break;
-            }
-        }
-        let Some(note) = note else { return };
-        notes.push(note);
-        let again = recover(&to.member.disk, place.folder, place.identity).await;
-        copies[furthest].found = again;
+            Err((donor, Failed::Donor(error))) => (donor, error),
+            Err((_, Failed::Target(error))) => (furthest, error),
+        };
+        let name = &copies[failed].member.name;
+        notes.push(format!(
+            "{name}: what is behind the end could not be read: {error}"
+        ));
+        copies[failed].found = Err(RecoverError::Disk {
+            deed: format!("read what is behind the end in {}", place.folder),
+            source: error,
+        });
     }
+}
+
+/// Copies from the first copy that has something behind the end of this one; says what. The error is that of
+/// this one or of the copy with the number.
+async fn one_step<D: Disk>(
+    copies: &[Copy<D>],
+    furthest: usize,
+    place: Place<'_>,
+    allowed: impl Fn(&Copy<D>) -> bool,
+) -> Result<Option<String>, (usize, Failed)> {
+    let to = &copies[furthest];
+    let Ok(found) = &to.found else {
+        return Ok(None);
+    };
+    for (index, donor) in copies.iter().enumerate() {
+        if index == furthest || !allowed(donor) || donor.found.is_err() {
+            continue;
+        }
+        let frames = go_on(&to.member, found, &donor.member, place).await;
+        let frames = frames.map_err(|failed| (index, failed))?;
+        if 0 < frames {
+            let (name, from) = (&to.member.name, &donor.member.name);
+            let what = format!("{name}: {frames} frames behind its end came from {from}");
+            return Ok(Some(what));
+        }
+    }
+    Ok(None)
 }
 
 /// Copies what continues the chain, in the segment where it ends or in one that was prepared; gives how many.
@@ -56,7 +83,7 @@ async fn go_on<D: Disk>(
     found: &Recovered<D::File>,
     donor: &Member<D>,
     place: Place<'_>,
-) -> io::Result<u64> {
+) -> Result<u64, Failed> {
     let (Some(last), Some(tail)) = (found.last, found.walked.last()) else {
         return Ok(0);
     };
@@ -67,7 +94,7 @@ async fn go_on<D: Disk>(
         life: tail.segment.life,
         chain: found.chain,
     };
-    let frames = copy_if_there(to, donor, wanted, place).await?;
+    let frames = copy_frames(to, donor, wanted, place).await?;
     if 0 < frames {
         return Ok(frames);
     }
@@ -79,23 +106,12 @@ async fn go_on<D: Disk>(
             life: spare.life,
             chain: found.chain,
         };
-        let frames = copy_if_there(to, donor, wanted, place).await?;
+        let frames = copy_frames(to, donor, wanted, place).await?;
         if 0 < frames {
-            head_from_frames(&to.disk, &spare.name, place).await?;
+            let head = head_from_frames(&to.disk, &spare.name, place).await;
+            head.map_err(Failed::Target)?;
             return Ok(frames);
         }
     }
     Ok(0)
-}
-
-async fn copy_if_there<D: Disk>(
-    to: &Member<D>,
-    donor: &Member<D>,
-    wanted: Wanted<'_>,
-    place: Place<'_>,
-) -> io::Result<u64> {
-    match copy_frames(to, donor, wanted, place).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        copied => copied,
-    }
 }

@@ -29,12 +29,18 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// Why a volume cannot be brought up to date at a start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Behind {
+    /// It was not even tried.
+    #[error("{0}")]
+    Left(String),
     #[error("it could not be brought up to date: {0}")]
     Disk(#[from] io::Error),
     #[error("it lacks {segments} segments of the journal")]
     TooFar { segments: usize },
     #[error("the right copy of {file} is damaged, too")]
     Source { file: String },
+    /// Not this volume failed, but the one that it was to become like.
+    #[error("the right copy of {file} could not be read: {source}")]
+    Unread { file: String, source: io::Error },
 }
 
 /// A segment in use, as the right copy has it.
@@ -150,6 +156,14 @@ impl<F> Original<F> {
         }
     }
 
+    /// What was read of the right copy.
+    fn read<T>(&self, result: io::Result<T>) -> Result<T, Behind> {
+        result.map_err(|source| Behind::Unread {
+            file: self.name.clone(),
+            source,
+        })
+    }
+
     /// Whether it holds the frame `from` or a later one.
     fn reaches(&self, from: Sequence) -> bool {
         self.next.is_none_or(|next| from < next)
@@ -214,7 +228,7 @@ async fn differs_from<D: Disk>(
     originals: &[Original<D::File>],
     found: &Recovered<D::File>,
     copy: &Copy<D>,
-) -> io::Result<Sequence> {
+) -> Result<Sequence, Behind> {
     let last = found.last.unwrap_or(Sequence::FIRST);
     let theirs = match &copy.found {
         Ok(theirs) => theirs,
@@ -234,7 +248,7 @@ async fn differs_from<D: Disk>(
         agree |= original.opening.first == next && original.opening.chain_in == theirs.chain;
         if (&original.name, original.life) == (&tail.segment.name, tail.segment.life) {
             let mut window = Window::new(&follower.best.disk, &original.file, original.bytes);
-            let header = FrameHeader::decode(window.frame(tail.end).await?);
+            let header = FrameHeader::decode(original.read(window.frame(tail.end).await)?);
             agree |= header.is_ok_and(|(header, _)| {
                 original.holds(&header, tail.end, follower.place)
                     && (header.sequence, header.chain) == (next, theirs.chain)
@@ -353,7 +367,7 @@ impl<D: Disk> Follower<'_, D> {
         let mut position = HEADER_BYTES as u64;
         let mut expected = original.opening.first;
         while original.next != Some(expected) && original.walked_end != Some(position) {
-            let bytes = source.frame(position).await?;
+            let bytes = original.read(source.frame(position).await)?;
             let frame = Frame::check(bytes).ok().filter(|frame| {
                 original.holds(&frame.header, position, self.place)
                     && frame.header.sequence == expected
@@ -362,7 +376,7 @@ impl<D: Disk> Follower<'_, D> {
                 if let Some(end) = original.walked_end {
                     // What was given up is the same on all.
                     self.changed += 1;
-                    return Ok(self.copy_range(original, file, position..end).await?);
+                    return self.copy_range(original, file, position..end).await;
                 }
                 let file = original.name.clone();
                 return Err(Behind::Source { file });
@@ -383,10 +397,12 @@ impl<D: Disk> Follower<'_, D> {
         &mut self,
         original: &Original<D::File>,
         file: &D::File,
-    ) -> io::Result<()> {
+    ) -> Result<(), Behind> {
         let size = original.bytes;
-        let footer = read_footer(&self.best.disk, &original.file, original.life, size).await?;
-        let Some(footer) = footer else { return Ok(()) };
+        let footer = read_footer(&self.best.disk, &original.file, original.life, size).await;
+        let Some(footer) = original.read(footer)? else {
+            return Ok(());
+        };
         let start = size - FOOTER_BYTES as u64 - footer.index_bytes;
         let start = start / BLOCK_BYTES * BLOCK_BYTES;
         let footer_at = size - FOOTER_BYTES as u64;
@@ -395,7 +411,11 @@ impl<D: Disk> Follower<'_, D> {
     }
 
     /// Everything but the header, in pieces; only what differs is written.
-    async fn copy_all(&mut self, original: &Original<D::File>, file: &D::File) -> io::Result<()> {
+    async fn copy_all(
+        &mut self,
+        original: &Original<D::File>,
+        file: &D::File,
+    ) -> Result<(), Behind> {
         let all = HEADER_BYTES as u64..original.bytes;
         self.copy_range(original, file, all).await
     }
@@ -405,12 +425,13 @@ impl<D: Disk> Follower<'_, D> {
         original: &Original<D::File>,
         file: &D::File,
         range: Range<u64>,
-    ) -> io::Result<()> {
+    ) -> Result<(), Behind> {
         let (best, to) = (&self.best.disk, &self.to.disk);
         let mut position = range.start;
         while position < range.end {
             let bytes = PIECE_BYTES.min(range.end - position) as usize;
-            let piece = read_whole(best, &original.file, position, bytes).await?;
+            let piece = read_whole(best, &original.file, position, bytes).await;
+            let piece = original.read(piece)?;
             let there = to.read(file, position, bytes).await?;
             if there.as_ref().get(..bytes) != Some(&piece.as_ref()[..bytes]) {
                 let mut buffer = to.buffer(bytes);
@@ -419,7 +440,7 @@ impl<D: Disk> Follower<'_, D> {
             }
             position += bytes as u64;
         }
-        to.flush(file).await
+        Ok(to.flush(file).await?)
     }
 
     /// A segment in use that the volume has no file of, or another form.

@@ -9,7 +9,7 @@ use super::super::walk::Window;
 use super::Copy;
 
 /// Takes a copy for unsound when segments before its oldest are missing: its checkpoint tells of records that
-/// the low watermarks say are there.
+/// the low watermarks say are there. So it is when that cannot be read.
 pub(super) async fn check<D: Disk>(copy: &mut Copy<D>) {
     let Ok(found) = &copy.found else { return };
     let walked = found.walked.first().map(|walked| &walked.segment);
@@ -17,8 +17,13 @@ pub(super) async fn check<D: Disk>(copy: &mut Copy<D>) {
         return;
     };
     let mut window = Window::new(&copy.member.disk, &oldest.file, oldest.bytes);
-    let Ok(bytes) = window.frame(HEADER_BYTES as u64).await else {
-        return;
+    let bytes = match window.frame(HEADER_BYTES as u64).await {
+        Ok(bytes) => bytes,
+        Err(source) => {
+            let deed = format!("read {}", oldest.name);
+            copy.found = Err(RecoverError::Disk { deed, source });
+            return;
+        }
     };
     let checkpoint = Frame::check(bytes).and_then(|frame| frame.checkpoint());
     let (_, rows) = checkpoint.unwrap_or_default();

@@ -198,6 +198,20 @@ async fn copy_file<D: Disk>(
     Ok(true)
 }
 
+/// Which of two volumes has failed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    Donor(io::Error),
+    Target(io::Error),
+}
+
+impl From<Failed> for io::Error {
+    fn from(failed: Failed) -> Self {
+        let (Failed::Donor(error) | Failed::Target(error)) = failed;
+        error
+    }
+}
+
 /// The frame that is damaged, or missing.
 pub(super) struct Wanted<'a> {
     pub(super) file: &'a str,
@@ -215,22 +229,43 @@ fn belongs(place: Place<'_>, header: &FrameHeader, life: Life, position: u64) ->
         && header.position == position
 }
 
+/// A file with its size, if there is one of this name.
+async fn open<D: Disk>(disk: &D, name: &str) -> io::Result<Option<(D::File, u64)>> {
+    match disk.open(name).await {
+        Ok(file) => {
+            let size = disk.size(&file).await?;
+            Ok(Some((file, size)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Copies the frame and those behind it that are damaged too; gives how many.
 pub(super) async fn copy_frames<D: Disk>(
     damaged: &Member<D>,
     donor: &Member<D>,
     wanted: Wanted<'_>,
     place: Place<'_>,
-) -> io::Result<u64> {
-    let from = donor.disk.open(wanted.file).await?;
-    let to = damaged.disk.open(wanted.file).await?;
-    let sizes = (donor.disk.size(&from).await?, damaged.disk.size(&to).await?);
-    if sizes.0 != sizes.1 {
+) -> Result<u64, Failed> {
+    let Some((from, from_size)) = open(&donor.disk, wanted.file)
+        .await
+        .map_err(Failed::Donor)?
+    else {
+        return Ok(0);
+    };
+    let Some((to, to_size)) = open(&damaged.disk, wanted.file)
+        .await
+        .map_err(Failed::Target)?
+    else {
+        return Ok(0);
+    };
+    if from_size != to_size {
         return Ok(0);
     }
     let (mut source, mut target) = (
-        Window::new(&donor.disk, &from, sizes.0),
-        Window::new(&damaged.disk, &to, sizes.1),
+        Window::new(&donor.disk, &from, from_size),
+        Window::new(&damaged.disk, &to, to_size),
     );
     let (mut position, mut chain) = (wanted.position, wanted.chain);
     let mut sequence = Sequence::new(wanted.sequence);
@@ -244,15 +279,17 @@ pub(super) async fn copy_frames<D: Disk>(
                 && header.chain == chain;
             follows.then(|| (header.padded_bytes(), frame.chain_value))
         };
-        let bytes = source.frame(position).await?;
+        let bytes = source.frame(position).await.map_err(Failed::Donor)?;
         let Some((length, chain_value)) = good(bytes) else {
             break;
         };
         let bytes = bytes[..length].to_vec();
-        if good(target.frame(position).await?).is_some() {
+        let there = target.frame(position).await.map_err(Failed::Target)?;
+        if good(there).is_some() {
             break;
         }
-        let after = target.frame(position + length as u64).await?;
+        let after = target.frame(position + length as u64).await;
+        let after = after.map_err(Failed::Target)?;
         if let Ok((next, _)) = FrameHeader::decode(after)
             && belongs(place, &next, wanted.life, position + length as u64)
             && next.sequence == expected.next()
@@ -260,7 +297,8 @@ pub(super) async fn copy_frames<D: Disk>(
         {
             break;
         }
-        put(&damaged.disk, &to, position, &bytes).await?;
+        let copying = put(&damaged.disk, &to, position, &bytes).await;
+        copying.map_err(Failed::Target)?;
         copied += 1;
         position += length as u64;
         chain = chain_value;

@@ -380,7 +380,7 @@ impl Platter {
                         self.note(Fault::ReorderedInCrash);
                     }
                 }
-                lost |= fate == Fault::LostInCrash;
+                lost |= fate != Fault::KeptInCrash;
             }
             let node = &mut self.nodes[index];
             node.now.clone_from(&node.durable);

@@ -1,5 +1,6 @@
 //! `verify` notices what is damaged, and nothing else.
 
+use super::super::super::format::footer::{FOOTER_BYTES, Footer};
 use super::*;
 
 #[test]
@@ -125,4 +126,35 @@ fn a_torn_tail_is_no_damage_and_is_not_shown() {
         .unwrap();
     assert_clean(&scratch);
     assert_eq!(cat_rows(&scratch.options()).len(), 59);
+}
+
+/// A segment was sealed, a crash lost the next one, and frames were added to it.
+#[test]
+fn a_footer_from_before_a_crash_is_no_damage() {
+    let scratch = store_with(400, None);
+    let (path, frames) = frames_of(&scratch.0).swap_remove(1);
+    let whole = fs::read(&path).unwrap();
+    let at = whole.len() - FOOTER_BYTES;
+    let sealed = Footer::decode(&whole[at..]).unwrap();
+    for (index, (position, _)) in frames.iter().enumerate().skip(1) {
+        let (before, _) = FrameHeader::decode(&whole[frames[index - 1].0 as usize..]).unwrap();
+        let (next, _) = FrameHeader::decode(&whole[*position as usize..]).unwrap();
+        let earlier = Footer {
+            last: before.sequence,
+            chain_out: next.chain,
+            end: *position,
+            ..sealed
+        };
+        let false_one = Footer {
+            chain_out: next.chain ^ 1,
+            ..earlier
+        };
+        for (footer, is_clean) in [(earlier, true), (false_one, false)] {
+            let mut bytes = whole.clone();
+            footer.encode(&mut bytes[at..]);
+            fs::write(&path, bytes).unwrap();
+            let (clean, report) = verified(&scratch.options());
+            assert_eq!(clean, is_clean, "frame {index}: {report}");
+        }
+    }
 }

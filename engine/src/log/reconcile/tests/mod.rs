@@ -5,6 +5,7 @@ mod crash;
 mod heal;
 mod loss;
 mod orders;
+mod unread;
 
 use super::super::disk::Disk;
 use super::super::format::StoreId;
@@ -335,4 +336,31 @@ fn assert_same_end(volumes: &Volumes) {
         })
         .collect();
     assert!(ends.windows(2).all(|pair| pair[0] == pair[1]), "{ends:?}");
+}
+
+/// Two volumes of three, of which one has the last frame and the other the one before. `None` when no two frames
+/// were in flight.
+fn scattered(seed: u64) -> Option<(Volumes, Model)> {
+    let (mut world, mut random) = (World::new(seed, 3), Random::new(seed));
+    let mut model = Model::new();
+    world.store(&mut model, &mut random, 5);
+    for byte in [7, 8] {
+        let value = vec![byte; 20_000];
+        world.append(0, &value).unwrap();
+        model.entry(0).or_default().push(value);
+    }
+    world.until_durable();
+    let mut volumes = world.crash(&mut random);
+    let all = frames(&volumes[&0]);
+    let [.., (place, before), (name, last)] = &all[..] else {
+        panic!("SEED={seed}: there are frames");
+    };
+    if place != name || Some(before.sequence) <= last.durable_upto {
+        return None;
+    }
+    // Their writes were in flight together, and each volume has done another one. The first is gone.
+    volumes.remove(&0);
+    assert!(volumes[&1].put(name, before.position, &[0; BLOCK]));
+    assert!(volumes[&2].put(name, last.position, &[0; BLOCK]));
+    Some((volumes, model))
 }
