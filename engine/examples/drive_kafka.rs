@@ -223,6 +223,7 @@ async fn write(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         key: &[],
         value: &value,
         headers: &[],
+        timestamp_ms: 0,
     };
     let mark = Mark {
         request: 0,
