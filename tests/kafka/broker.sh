@@ -9,7 +9,8 @@
 # BROKER_JVM replaces the options of Java's machine.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-target=${CARGO_TARGET_DIR:-$here/../../target}
+# Absolute: Maven takes a relative folder to be below its pom.xml.
+target=$(realpath -m "${CARGO_TARGET_DIR:-$here/../../target}")
 jars=$target/kafka
 # 16 bytes of base64, as KRaft wants a cluster's name to be.
 cluster=cmluZ3RhaWwtdGVzdHMtMQ
@@ -30,7 +31,7 @@ fetch() {
     # Tests that start together fetch once.
     exec 9>"$jars/lock"
     flock 9
-    if ! cmp -s "$here/pom.xml" "$jars/pom.xml"; then
+    if ! [[ -d $jars/libs ]] || ! cmp -s "$here/pom.xml" "$jars/pom.xml"; then
         need mvn "Maven (Debian: maven)"
         rm -rf "$jars/libs"
         local plugin=org.apache.maven.plugins:maven-dependency-plugin:3.8.1
