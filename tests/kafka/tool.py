@@ -43,7 +43,9 @@ def delete(_, name):
 
 def topics(bootstrap):
     known = admin(bootstrap).list_topics(timeout=PATIENCE).topics
-    print(json.dumps({name: len(topic.partitions) for name, topic in known.items()}))
+    # Kafka makes topics of its own as soon as a consumer asks for its group.
+    ours = {name: topic for name, topic in known.items() if not name.startswith("__")}
+    print(json.dumps({name: len(topic.partitions) for name, topic in ours.items()}))
 
 
 def text(value):
