@@ -2,8 +2,8 @@
 # How many events a second does one core take from sockets to stable storage and back?
 #
 # The whole server (shard, control core, helper threads) is confined to core 0, the driver to
-# core 1. WebSocket, 32 connections, each with 16 batches outstanding, EVENT_ACK=1. Two shapes,
-# 10 x 200 B and 50 x 256 B, each on fresh segments and then in the steady state, where retention
+# core 1. WebSocket, 32 connections, each with 16 batches outstanding, EVENT_ACK=1. Three shapes,
+# 1 x 200 B, 10 x 200 B and 50 x 256 B, each on fresh segments and then in the steady state, where retention
 # gives back segments as fast as they fill and writing overwrites them.
 #
 # usage: [DIR=/mnt/disk] [SECONDS_MEASURED=10] [RETENTION=2147483648] perf/durable_path.sh
@@ -19,7 +19,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 
 seconds=${SECONDS_MEASURED:-10}
 retention=${RETENTION:-$((2 << 30))}
-shapes=('10 200' '50 256')
+shapes=('1 200' '10 200' '50 256')
 on_core_0=(RINGTAIL_SHARDS=0-0 RINGTAIL_CONTROL_CPU=0 EVENT_ACK=1)
 
 # shape STATE EVENTS BYTES
