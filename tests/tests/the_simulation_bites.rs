@@ -6,9 +6,9 @@ use ringtail_tests::simulation::run::Options;
 use ringtail_tests::simulation::sabotage::BUGS;
 use ringtail_tests::simulation::{Broken, simulate};
 
-/// Seeds that each bug may take to be found. The rarest wants a frame that a crash has lost, the next one there,
-/// and another crash before anything is written over it.
-const SEEDS_MAX: u64 = 400;
+/// Seeds that each bug may take to be found. Most take a few; the rarest want a frame that a crash has lost, the
+/// next one there, and another crash before anything is written over it, which is one seed in 200.
+const SEEDS_MAX: u64 = 1_000;
 
 /// What can be planted and no seed in the bound finds.
 const NOT_FOUND: &[&str] = &["believe an old footer"];
