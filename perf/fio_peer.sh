@@ -29,7 +29,7 @@ row='%-5s %10s %8s %9s %9s %9s %8s %8s %7s\n'
 # counted NAME: one of the server's counters, over all shards.
 counted() {
     curl --fail --silent "http://127.0.0.1:$admin/metrics" |
-        awk -v name="$1" 'index($1, name "{") == 1 || $1 == name { sum += $NF } END { printf "%d", sum }'
+        awk -v name="$1" 'index($1, name "{") == 1 || $1 == name { sum += $NF } END { printf "%.0f", sum }'
 }
 
 # drive_server NAME [OPTIONS...]

@@ -56,7 +56,7 @@ leave() {
 # taken: batches that the server has taken so far.
 taken() {
     curl --fail --silent "http://127.0.0.1:$admin/metrics" |
-        awk '/^ringtail_batches_accepted_total/ { sum += $NF } END { printf "%d", sum }'
+        awk '/^ringtail_batches_accepted_total/ { sum += $NF } END { printf "%.0f", sum }'
 }
 
 shard_thread() {
