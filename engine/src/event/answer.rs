@@ -1,6 +1,5 @@
 //! `SendEventResponse` as bytes, written straight into a connection's outbox.
 
-use quick_protobuf::Writer;
 use quick_protobuf::sizeofs::sizeof_len;
 
 use crate::frame::Encoding;
@@ -54,58 +53,103 @@ impl EventFault {
 /// Appends the answer to `out`. Allocates only when `out` must grow.
 pub fn encode(encoding: Encoding, answer: &Answer<'_>, out: &mut Vec<u8>) {
     match encoding {
-        Encoding::Protobuf => {
-            encode_protobuf(answer, out).expect("a vector takes every byte");
-        }
+        Encoding::Protobuf => encode_protobuf(answer, out),
         Encoding::Json => encode_json(answer, out).expect("a vector takes every byte"),
     }
 }
 
 /// Keys (number and wire type) of `SendEventResponse`, and of an entry of its map.
 mod key {
-    pub(super) const STATUS: u32 = 1 << 3;
-    pub(super) const CODE: u32 = 2 << 3;
-    pub(super) const SENT_TIME: u32 = 3 << 3;
-    pub(super) const REASON: u32 = 4 << 3 | 2;
-    pub(super) const DATA: u32 = 5 << 3 | 2;
-    pub(super) const ENTRY_KEY: u32 = 1 << 3 | 2;
-    pub(super) const ENTRY_VALUE: u32 = 2 << 3 | 2;
+    pub(super) const STATUS: u8 = 1 << 3;
+    pub(super) const CODE: u8 = 2 << 3;
+    pub(super) const SENT_TIME: u8 = 3 << 3;
+    pub(super) const REASON: u8 = 4 << 3 | 2;
+    pub(super) const DATA: u8 = 5 << 3 | 2;
+    pub(super) const ENTRY_KEY: u8 = 1 << 3 | 2;
+    pub(super) const ENTRY_VALUE: u8 = 2 << 3 | 2;
 }
 
 /// The key that `data` always has.
 const GUID: &str = "req_guid";
 
-fn encode_protobuf(answer: &Answer<'_>, out: &mut Vec<u8>) -> quick_protobuf::Result<()> {
-    let mut writer = Writer::new(out);
-    writer.write_with_tag(key::STATUS, |w| w.write_enum(answer.status as i32))?;
-    writer.write_with_tag(key::CODE, |w| w.write_enum(answer.code as i32))?;
+/// Nearly every answer is the fixed part, no reason, and a guid: that much is put together on the stack
+/// and appended in two pieces, because a vector asks about its room for every piece.
+fn encode_protobuf(answer: &Answer<'_>, out: &mut Vec<u8>) {
+    let mut head = Head::new();
+    head.put(&[key::STATUS, answer.status as u8]);
+    head.put(&[key::CODE, answer.code as u8]);
     if answer.sent_time != 0 {
-        writer.write_with_tag(key::SENT_TIME, |w| w.write_int64(answer.sent_time))?;
+        head.put(&[key::SENT_TIME]);
+        head.varint(answer.sent_time as u64);
     }
     if !answer.reason.is_empty() {
-        writer.write_with_tag(key::REASON, |w| w.write_string(answer.reason))?;
+        head.put(&[key::REASON]);
+        head.varint(answer.reason.len() as u64);
+        out.extend_from_slice(head.bytes());
+        out.extend_from_slice(answer.reason.as_bytes());
+        head = Head::new();
     }
     let Some(guid) = answer.guid else {
-        return Ok(());
+        out.extend_from_slice(head.bytes());
+        return;
     };
-    write_entry(&mut writer, GUID, guid)?;
+    write_entry(head, GUID, guid, out);
     for fault in answer.events {
-        write_entry(&mut writer, &fault.key(), &fault.reason)?;
+        write_entry(Head::new(), &fault.key(), &fault.reason, out);
     }
-    Ok(())
 }
 
-/// One entry of `data`. Both halves are written even when empty, as Go writes them.
-fn write_entry(
-    writer: &mut Writer<&mut Vec<u8>>,
-    name: &str,
-    value: &str,
-) -> quick_protobuf::Result<()> {
+/// What comes before, and one entry of `data`. Both halves are written even when empty, as Go writes
+/// them. A name is at most [`NAME_BYTES_MAX`] bytes long.
+fn write_entry(mut head: Head, name: &str, value: &str, out: &mut Vec<u8>) {
     let entry_bytes = 2 + sizeof_len(name.len()) + sizeof_len(value.len());
-    writer.write_tag(key::DATA)?;
-    writer.write_varint(entry_bytes as u64)?;
-    writer.write_with_tag(key::ENTRY_KEY, |w| w.write_string(name))?;
-    writer.write_with_tag(key::ENTRY_VALUE, |w| w.write_string(value))
+    head.put(&[key::DATA]);
+    head.varint(entry_bytes as u64);
+    head.put(&[key::ENTRY_KEY, name.len() as u8]);
+    head.put(name.as_bytes());
+    head.put(&[key::ENTRY_VALUE]);
+    head.varint(value.len() as u64);
+    out.extend_from_slice(head.bytes());
+    out.extend_from_slice(value.as_bytes());
+}
+
+/// `event.` and the ten digits of a number of 32 bits.
+const NAME_BYTES_MAX: usize = 16;
+/// A varint of 64 bits.
+const VARINT_BYTES_MAX: usize = 10;
+/// Status, code and time; an entry's keys and lengths; its name.
+const HEAD_BYTES_MAX: usize = 5 + VARINT_BYTES_MAX + 4 + 2 * VARINT_BYTES_MAX + NAME_BYTES_MAX;
+
+/// The short fields before a text, put together before they are appended as one.
+///
+/// Always: len <= `HEAD_BYTES_MAX`, which all fields together cannot exceed.
+struct Head {
+    bytes: [u8; HEAD_BYTES_MAX],
+    len: usize,
+}
+
+impl Head {
+    fn new() -> Self {
+        let bytes = [0; HEAD_BYTES_MAX];
+        Self { bytes, len: 0 }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while 0x80 <= value {
+            self.put(&[value as u8 | 0x80]);
+            value >>= 7;
+        }
+        self.put(&[value as u8]);
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 fn encode_json(answer: &Answer<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {

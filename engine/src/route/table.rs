@@ -2,6 +2,7 @@
 
 use super::Pattern;
 use crate::unit::{TopicId, TopicIndex};
+use foldhash::fast::RandomState;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ pub struct Topic {
 pub struct Table {
     pattern: Pattern,
     topics: Vec<Topic>,
-    kinds: HashMap<Box<[u8]>, TopicIndex>,
+    /// Asked once for each event: hashed fast, and with a secret, because clients choose the types.
+    kinds: HashMap<Box<[u8]>, TopicIndex, RandomState>,
     deleted: BTreeSet<TopicIndex>,
     /// Topics deleted earlier, of which journals may hold something and not know that.
     pub buried: Vec<TopicId>,
@@ -31,7 +33,7 @@ impl Table {
         let mut table = Self {
             pattern,
             topics: Vec::new(),
-            kinds: HashMap::new(),
+            kinds: HashMap::default(),
             deleted: BTreeSet::new(),
             buried: Vec::new(),
             closed: None,
