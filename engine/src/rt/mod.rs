@@ -33,6 +33,7 @@ pub mod host;
 pub mod hyper;
 pub mod mailbox;
 pub mod notify;
+pub mod ring;
 pub mod stream;
 pub mod timer;
 pub mod volume;
