@@ -8,6 +8,7 @@
 //! Memory: one bit for each event that was sent, whatever the log holds.
 
 mod account;
+mod kafka;
 mod ledger;
 mod shelf;
 mod source;
@@ -20,10 +21,11 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use rdkafka::error::KafkaError;
 use serde::Deserialize;
 use thiserror::Error;
 
-use self::account::Account;
+use self::account::{Account, Leave};
 pub(crate) use self::source::ReadBack;
 use self::{
     ledger::{Finding, Ledger, UnopenedRun},
@@ -74,8 +76,30 @@ pub(crate) enum CheckError {
     Cat { program: String, status: String },
     #[error("the admin port at {authority} sent what is not expected: {what}")]
     Admin { authority: String, what: String },
-    #[error("say where the log is: --volumes (the store's folders) or --admin (host:port)")]
+    #[error("the brokers at {brokers}: {source}")]
+    Kafka { brokers: String, source: KafkaError },
+    #[error(
+        "the brokers at {brokers} sent nothing of {topic} partition {partition} for {seconds} s"
+    )]
+    Silent {
+        brokers: String,
+        topic: String,
+        partition: i32,
+        seconds: u64,
+    },
+    #[error(
+        "say where the events are: --volumes (the store's folders), --admin (host:port) or \
+         --kafka (host:port)"
+    )]
     NothingToRead,
+}
+
+/// Where an event was found.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    topic: &'a str,
+    partition: u32,
+    offset: u64,
 }
 
 /// One line of `ringtail log cat --format json`.
@@ -99,7 +123,7 @@ pub(crate) enum Others {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::Error>> {
-    let mut audit = Audit::new(&arguments.record, Others::Invented)?;
+    let mut audit = Audit::new(&arguments.record, Others::Invented, Leave::default())?;
     audit.read_lines(io::stdin().lock())?;
     let account = audit.settle().told();
     println!("{}", serde_json::to_string(&account)?);
@@ -145,7 +169,7 @@ pub(crate) fn audit(
     records: &[PathBuf],
     others: Others,
 ) -> Result<Findings, CheckError> {
-    let mut audit = Audit::new(records, others)?;
+    let mut audit = Audit::new(records, others, read_back.leave())?;
     read_back.read(&mut audit)?;
     Ok(audit.settle())
 }
@@ -162,12 +186,14 @@ struct Audit {
 }
 
 impl Audit {
-    fn new(records: &[PathBuf], others: Others) -> Result<Self, CheckError> {
+    fn new(records: &[PathBuf], others: Others, leave: Leave) -> Result<Self, CheckError> {
         let mut ledger = Ledger::default();
         for path in records {
             read_record(path, &mut ledger)?;
         }
-        Ok(Self::of(ledger, others))
+        let mut audit = Self::of(ledger, others);
+        audit.account.leave = leave;
+        Ok(audit)
     }
 
     fn of(ledger: Ledger, others: Others) -> Self {
@@ -198,50 +224,80 @@ impl Audit {
                 number,
                 text: line.trim_end().to_owned(),
             })?;
-            self.take(&stored)?;
+            self.take_stored(&stored)?;
         }
         Ok(())
     }
 
-    /// Counts one stored event.
-    fn take(&mut self, stored: &Stored<'_>) -> Result<(), CheckError> {
+    fn take_stored(&mut self, stored: &Stored<'_>) -> Result<(), CheckError> {
         let event = STANDARD
             .decode(stored.value_base64.as_bytes())
             .map_err(|_| CheckError::Payload {
                 topic: stored.topic.to_string(),
                 offset: stored.offset,
             })?;
-        let (shelf, place) = self
-            .shelves
-            .put(&stored.topic, stored.partition, stored.offset);
+        let place = Place {
+            topic: &stored.topic,
+            partition: stored.partition,
+            offset: stored.offset,
+        };
+        self.take(place, &event);
+        Ok(())
+    }
+
+    /// Counts one stored event.
+    fn take(&mut self, at: Place<'_>, event: &[u8]) {
+        let (shelf, step) = self.shelves.put(at.topic, at.partition, at.offset);
         let account = &mut self.account;
         account.stored_events += 1;
-        match place {
-            shelf::Place::Next => {}
-            shelf::Place::Gap => account.offset_gaps += 1,
-            shelf::Place::Double => account.offset_doubles += 1,
-        }
-        let finding = match self.ledger.find(shelf, &event) {
+        let step_is_fine = match step {
+            shelf::Step::Next => true,
+            shelf::Step::Gap => {
+                account.offset_gaps += 1;
+                account.leave.gaps
+            }
+            shelf::Step::Double => {
+                account.offset_doubles += 1;
+                false
+            }
+        };
+        let finding = match self.ledger.find(shelf, event) {
             Finding::Foreign if self.others == Others::Invented => Finding::Invented,
             finding => finding,
         };
-        match finding {
-            Finding::Sound => {}
-            Finding::Foreign => account.foreign_events += 1,
-            Finding::Invented => account.invented_events += 1,
-            Finding::Altered => account.altered_events += 1,
-            Finding::Misrouted => account.misrouted_events += 1,
-            Finding::Duplicated => account.duplicated_events += 1,
-            Finding::OutOfOrder => account.out_of_order_events += 1,
-        }
-        let sound = matches!(finding, Finding::Sound | Finding::Foreign);
-        if (!sound || place != shelf::Place::Next) && self.faults.len() < FAULTS_TOLD_MAX {
+        let is_fine = match finding {
+            Finding::Sound => true,
+            Finding::Foreign => {
+                account.foreign_events += 1;
+                true
+            }
+            Finding::Invented => {
+                account.invented_events += 1;
+                false
+            }
+            Finding::Altered => {
+                account.altered_events += 1;
+                false
+            }
+            Finding::Misrouted => {
+                account.misrouted_events += 1;
+                false
+            }
+            Finding::Duplicated => {
+                account.duplicated_events += 1;
+                account.leave.duplicates
+            }
+            Finding::OutOfOrder => {
+                account.out_of_order_events += 1;
+                false
+            }
+        };
+        if !(is_fine && step_is_fine) && self.faults.len() < FAULTS_TOLD_MAX {
             self.faults.push(format!(
-                "{} partition {} offset {}: {finding:?}, offset {place:?}",
-                stored.topic, stored.partition, stored.offset
+                "{} partition {} offset {}: {finding:?}, offset {step:?}",
+                at.topic, at.partition, at.offset
             ));
         }
-        Ok(())
     }
 
     /// Counts batches.

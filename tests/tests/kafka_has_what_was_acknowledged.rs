@@ -9,6 +9,7 @@ use ringtail_tests::client::Heard;
 use ringtail_tests::delivery::{Fate, Load, account, topic};
 use ringtail_tests::http::Http;
 use ringtail_tests::kafka::{Cluster, Record};
+use ringtail_tests::program;
 use ringtail_tests::scratch::Scratch;
 use ringtail_tests::server::{Server, Setup};
 use ringtail_tests::wait;
@@ -60,6 +61,7 @@ fn every_event_is_there_as_it_was_sent() {
     what_was_acknowledged_outlives_the_engine(&scratch, &cluster);
     a_topic_deleted_under_load_harms_no_other(&scratch, &cluster);
     a_batch_is_known_again_only_when_it_was_delivered(&scratch, &cluster);
+    the_bench_finds_what_it_sent(&scratch, &cluster);
 }
 
 /// What `kcat` reads is what Python's client reads, but for the headers, which it does not tell byte by byte.
@@ -183,6 +185,40 @@ fn missing_topics_are_made_when_that_is_wanted(scratch: &Scratch, cluster: &Clus
     server.stop();
     assert_eq!(cluster.topics().get(&topic("fresh")), Some(&3));
     assert_eq!(cluster.consume(&[&topic("fresh")])[0].value, b"fresh");
+}
+
+fn the_bench_finds_what_it_sent(scratch: &Scratch, cluster: &Cluster) {
+    let kind = "bench-0";
+    cluster.create(&topic(kind), 3, &[1]);
+    let server = setup(scratch, cluster).start();
+    let bench = |words: &str| {
+        let mut command = program::clean(&program::built("ringtail-bench"));
+        let from = format!("{words} --kafka {} --kafka-topics", cluster.bootstrap());
+        command.args(from.split_whitespace());
+        command
+    };
+    let record = scratch.join("bench-record").display().to_string();
+    let load = format!(
+        "load --url ws://127.0.0.1:{}/api/v1/events --connections 4 --events 5 --bytes 90 --warmup 0 \
+         --seconds 60 --batches 50 --verify --record {record}",
+        server.port
+    );
+    let mut whole = bench(&load);
+    whole.arg(topic(kind));
+    let whole = program::run(whole, scratch.path(), 120);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+    let account = "200 batches sent, 200 acknowledged, 200 stored, 0 missing, 0 torn";
+    assert!(whole.stdout.contains(account), "{whole:?}");
+    // Where the events are not, it says so.
+    let mut elsewhere = bench(&format!("verify --record {record} --among-others"));
+    elsewhere.arg(topic("one"));
+    let elsewhere = program::run(elsewhere, scratch.path(), 120);
+    assert_eq!(elsewhere.code, Some(1), "{elsewhere:?}");
+    assert!(
+        elsewhere.stdout.contains(r#""missing":200"#),
+        "{elsewhere:?}"
+    );
+    server.stop();
 }
 
 fn what_was_acknowledged_outlives_the_engine(scratch: &Scratch, cluster: &Cluster) {

@@ -11,7 +11,7 @@ pub(super) struct ShelfId {
 
 /// How an offset follows the one before it on its shelf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Step {
     Next,
     /// Offsets were left out.
     Gap,
@@ -26,14 +26,14 @@ pub(super) struct Shelves {
 }
 
 impl Shelves {
-    pub(super) fn put(&mut self, topic: &str, partition: u32, offset: u64) -> (ShelfId, Place) {
+    pub(super) fn put(&mut self, topic: &str, partition: u32, offset: u64) -> (ShelfId, Step) {
         let topic = self.topic(topic);
         let shelf = ShelfId { topic, partition };
         let next = self.next.entry(shelf).or_default();
         let place = match offset.cmp(next) {
-            std::cmp::Ordering::Equal => Place::Next,
-            std::cmp::Ordering::Greater => Place::Gap,
-            std::cmp::Ordering::Less => Place::Double,
+            std::cmp::Ordering::Equal => Step::Next,
+            std::cmp::Ordering::Greater => Step::Gap,
+            std::cmp::Ordering::Less => Step::Double,
         };
         *next = (*next).max(offset.saturating_add(1));
         (shelf, place)

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Audit, CheckError, Stored};
+use super::{Audit, CheckError, Stored, account::Leave, kafka::Cluster};
 use crate::{host, wire::ask};
 
 /// Records asked for at once; the page may hold fewer.
@@ -22,7 +22,7 @@ pub(crate) struct ReadBack {
         long,
         value_name = "DIR[,DIR…]",
         value_delimiter = ',',
-        conflicts_with = "admin"
+        conflicts_with_all = ["admin", "kafka"]
     )]
     pub(crate) volumes: Vec<PathBuf>,
     /// The program that reads them; by default the one beside this program.
@@ -31,19 +31,51 @@ pub(crate) struct ReadBack {
     /// The server's admin port, such as 127.0.0.1:9090: read while the server runs.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) admin: Option<String>,
+    /// Brokers that the server writes to: all topics that are not Kafka's own are read, from their beginnings.
+    #[arg(long, value_name = "HOST:PORT[,…]", conflicts_with = "admin")]
+    pub(crate) kafka: Option<String>,
+    /// Read these topics of Kafka only.
+    #[arg(
+        long,
+        value_name = "TOPIC[,…]",
+        value_delimiter = ',',
+        requires = "kafka"
+    )]
+    pub(crate) kafka_topics: Vec<String>,
+    /// Leave out what Kafka's transactions did not commit, as consumers with `read_committed` do.
+    #[arg(long, requires = "kafka")]
+    pub(crate) read_committed: bool,
+    /// Events that are there twice are counted, and no fault: a spool delivers at least once.
+    #[arg(long, requires = "kafka")]
+    pub(crate) at_least_once: bool,
 }
 
 impl ReadBack {
     pub(crate) fn is_given(&self) -> bool {
-        self.admin.is_some() || !self.volumes.is_empty()
+        self.admin.is_some() || self.kafka.is_some() || !self.volumes.is_empty()
+    }
+
+    pub(super) fn leave(&self) -> Leave {
+        Leave {
+            gaps: self.kafka.is_some(),
+            duplicates: self.at_least_once,
+        }
     }
 
     /// Reads everything into the audit.
     pub(super) fn read(&self, audit: &mut Audit) -> Result<(), CheckError> {
-        match &self.admin {
-            Some(admin) => Admin::new(admin).read(audit),
-            None => self.cat(audit),
+        if let Some(admin) = &self.admin {
+            return Admin::new(admin).read(audit);
         }
+        if let Some(brokers) = &self.kafka {
+            let cluster = Cluster {
+                brokers,
+                topics: &self.kafka_topics,
+                read_committed: self.read_committed,
+            };
+            return cluster.read(audit);
+        }
+        self.cat(audit)
     }
 
     fn cat(&self, audit: &mut Audit) -> Result<(), CheckError> {
@@ -143,7 +175,7 @@ impl Admin {
             {
                 let record: Record =
                     serde_json::from_slice(line).map_err(|error| self.strange(&error))?;
-                audit.take(&Stored {
+                audit.take_stored(&Stored {
                     topic: topic.into(),
                     partition,
                     offset: record.offset,

@@ -263,3 +263,18 @@ fn what_others_wrote_is_left_out_when_they_may_write() {
     };
     assert_eq!(audit.settle().told(), expected);
 }
+
+#[test]
+fn what_kafka_may_do_is_counted_and_no_fault() {
+    let mut audit = Audit::of(ledger(), Others::Invented);
+    audit.account.leave = Leave {
+        gaps: true,
+        duplicates: true,
+    };
+    let again = line("odd", 9, &event(2, 3));
+    let log = log(&two_batches()) + &again;
+    audit.read_lines(log.as_bytes()).unwrap();
+    let Findings { account, faults } = audit.settle();
+    assert_eq!((account.offset_gaps, account.duplicated_events), (1, 1));
+    assert!(account.is_clean() && faults.is_empty());
+}
