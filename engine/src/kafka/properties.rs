@@ -126,24 +126,18 @@ pub fn patient(properties: &[Property]) -> Vec<Property> {
     given.cloned().chain(ours).collect()
 }
 
-/// Everything for a producer of transactions under this id. It sees offsets as they are, committed or not. How long
-/// it tries to deliver a record is bounded by the transaction, so that property is not in effect.
+/// Everything for a producer of transactions under this id. How long it tries to deliver a record is bounded by the
+/// transaction, so that property is not in effect.
 pub(super) fn conf_of_transactions(properties: &[Property], id: &str) -> Result<Conf, Error> {
-    let ours = [
-        ("transactional.id", id),
-        ("isolation.level", "read_uncommitted"),
-        ("log.configuration.warnings", "false"),
-    ];
-    conf_with(properties, &ours)
+    conf_with(properties, &[("transactional.id", id)])
 }
 
-/// Everything for a client that reads what was committed.
-pub(super) fn conf_of_reader(properties: &[Property]) -> Result<Conf, Error> {
+/// Everything for a client that reads what was committed, or all that there is.
+pub(super) fn conf_of_reader(properties: &[Property], level: &str) -> Result<Conf, Error> {
     let ours = [
-        ("isolation.level", "read_committed"),
+        ("isolation.level", level),
         ("enable.partition.eof", "true"),
         ("fetch.wait.max.ms", "50"),
-        ("log.configuration.warnings", "false"),
     ];
     conf_with(properties, &ours)
 }
@@ -332,7 +326,7 @@ mod tests {
         assert_eq!(transaction_timeout_ms(&given), 9_000);
         let default = default("transaction.timeout.ms").unwrap();
         assert_eq!(default, transaction_timeout_ms(&[]).to_string());
-        let reader = conf_of_reader(&given).unwrap();
+        let reader = conf_of_reader(&given, "read_committed").unwrap();
         assert_eq!(reader.get("isolation.level").unwrap(), "read_committed");
     }
 

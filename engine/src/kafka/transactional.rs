@@ -104,7 +104,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Takes a record of which the newest counts, as [`newest`] will find it.
+    /// Takes a record of which the newest counts, as [`Producer::newest`] will find it.
     pub fn send_newest(
         &mut self,
         topic: &Arc<str>,
@@ -181,20 +181,20 @@ impl Producer {
     /// The newest record of a key that was committed, when everything was read that is there now. What a transaction
     /// of somebody else holds back is waited for, for as long as `goes_on` says so.
     pub fn newest(
-        &self,
         properties: &[Property],
         (topic, key): (&str, &[u8]),
         wait_ms: i32,
         mut goes_on: impl FnMut() -> bool,
     ) -> Result<Option<Newest>, String> {
         let text = |fault: Fault| fault.text().to_owned();
-        let marks = self.client.watermarks(topic, PARTITION, wait_ms);
+        // The end of what is committed may lie before a record that is: somebody else's transaction is open.
+        let everything = reader(properties, "read_uncommitted")?;
+        let marks = everything.watermarks(topic, PARTITION, wait_ms);
         let (low, high) = marks.map_err(text)?;
         if high <= low {
             return Ok(None);
         }
-        let conf = properties::conf_of_reader(properties).map_err(|error| error.to_string())?;
-        let reader = Client::start_reader(conf)?;
+        let reader = reader(properties, "read_committed")?;
         let reading = Reading::start(&reader, topic, PARTITION).map_err(text)?;
         let mut newest = None;
         while goes_on() {
@@ -218,6 +218,11 @@ impl Producer {
         }
         Err(format!("{topic} could not be read to its end in time"))
     }
+}
+
+fn reader(properties: &[Property], level: &str) -> Result<Client, String> {
+    let conf = properties::conf_of_reader(properties, level).map_err(|error| error.to_string())?;
+    Client::start_reader(conf)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::unit::{JournalId, Micros, Ticket, TopicId, TopicIndex};
 use crate::{limit, log::format::forwarded::Totals};
 use carrier::{Carrier, Ends, Terms};
 use crossbeam::channel::{Receiver, Sender, bounded};
-use mail::{Command, Letter, Lot, Parcel, Word};
+use mail::{Command, Letter, Lot, Parcel, Ready, Word};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -50,7 +50,7 @@ struct State {
     /// What the log is to record.
     cursor: Forwarded,
     /// What Kafka has, once that is known.
-    ready: Option<Option<Forwarded>>,
+    ready: Option<Ready>,
     /// Frames that were handed over: when they were written, and what they hold.
     under_way: VecDeque<(Micros, Load, u64)>,
     bytes: u64,
@@ -73,8 +73,6 @@ struct State {
     dropped: u64,
     rate: Rate,
     fault: Option<Arc<str>>,
-    /// The thread is gone.
-    alone: bool,
 }
 
 /// What forwards one journal.
@@ -88,6 +86,8 @@ pub(in crate::shard) struct Exactly {
     commands: Sender<Command>,
     words: Receiver<Word>,
     halt: Arc<AtomicBool>,
+    /// The thread is gone.
+    alone: Cell<bool>,
     state: RefCell<State>,
     news: Notify,
     stopping: Cell<bool>,
@@ -140,6 +140,7 @@ impl Exactly {
             commands,
             words,
             halt,
+            alone: Cell::new(false),
             state: RefCell::new(State::new(cursor)),
             news: Notify::new(),
             stopping: Cell::new(false),
@@ -175,7 +176,12 @@ impl Exactly {
     }
 
     async fn forward(&self) -> Result<(), String> {
-        let Some(found) = self.ready().await? else {
+        let local = self.state.borrow().cursor;
+        if let Ok(follower) = self.journal.follow(local) {
+            // Kafka may be away for long, and what waits is known without it.
+            self.measure(&follower).await;
+        }
+        let Some(Ready { found }) = self.ready().await? else {
             return Ok(());
         };
         let begin = self.choose(found)?;
@@ -205,12 +211,13 @@ impl Exactly {
     }
 
     /// What Kafka has of the journal, as soon as nobody else may add to it; `None` when this ends before.
-    async fn ready(&self) -> Result<Option<Option<Forwarded>>, String> {
+    async fn ready(&self) -> Result<Option<Ready>, String> {
         while !self.stopping.get() {
             let news = self.news.wait();
             self.take_words()?;
-            if let Some(found) = self.state.borrow().ready {
-                return Ok(Some(found));
+            let ready = self.state.borrow().ready;
+            if ready.is_some() {
+                return Ok(ready);
             }
             let _news = timer::timeout(PAUSE, news).await;
         }
@@ -308,7 +315,7 @@ impl Exactly {
         state.bytes += followed.load.bytes;
         state.events += events;
         let sent = self.commands.try_send(Command::Parcel(Box::new(parcel)));
-        debug_assert!(sent.is_ok() || state.alone, "there was room");
+        debug_assert!(sent.is_ok() || self.alone.get(), "there was room");
         Ok(true)
     }
 
@@ -387,7 +394,7 @@ impl Exactly {
                 let _told = self.take_words();
                 self.settle();
                 self.write_letters();
-                if self.state.borrow().alone {
+                if self.alone.get() {
                     return;
                 }
                 let _news = timer::timeout(PAUSE, news).await;
@@ -455,7 +462,6 @@ impl State {
             dropped: 0,
             rate: Rate::default(),
             fault: None,
-            alone: false,
         }
     }
 }

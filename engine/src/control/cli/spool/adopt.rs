@@ -15,9 +15,9 @@ use std::path::PathBuf;
 /// forwards a new name, kept in the log, under which Kafka remembers nothing; the next start goes on
 /// behind the log's own cursor.
 ///
-/// Run it on a store that is not running, and only when you know which of the two is right:
-///   - a copy beside a store that still runs: adopt the copy;
-///   - a loss that you have accepted: adopt the store.
+/// Run it on a store that is not running, and only when you know which of the two is right. A copy
+/// beside a store that still runs: adopt the copy. A loss that you have accepted: adopt the store.
+///
 /// What another store sent to Kafka stays there. Events that this one sent after its cursor was last
 /// recorded may come to Kafka a second time.
 #[derive(Args, Debug)]

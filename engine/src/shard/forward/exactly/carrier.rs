@@ -9,7 +9,7 @@
 //! Cancel:  told to stop, it ends what is under way if that goes quickly; else the next producer's start ends it.
 //! Full:    a transaction is bounded by events, bytes and time; frames wait in a bounded mailbox.
 
-use super::mail::{Command, Committed, Parcel, Word};
+use super::mail::{Command, Committed, Parcel, Ready, Word};
 use crate::kafka::transactional::{Heard, Producer};
 use crate::kafka::{self, Setback};
 use crate::log::format::forwarded::{Forwarded, Totals};
@@ -184,7 +184,7 @@ impl Carrier {
     fn carry(&mut self) -> Result<(), Halt> {
         let (mut producer, found) = self.reach()?;
         self.known = found;
-        self.say(Word::Ready(found));
+        self.say(Word::Ready(Ready { found }));
         self.carried = loop {
             if let Some(begun) = self.begun {
                 break begun;

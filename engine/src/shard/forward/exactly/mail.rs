@@ -55,10 +55,16 @@ pub(super) struct Committed {
     pub(super) repeated: u64,
 }
 
+/// Nobody else forwards under this name any more.
+#[derive(Clone, Copy)]
+pub(super) struct Ready {
+    /// What Kafka has of the journal; `None`: it was never told.
+    pub(super) found: Option<Forwarded>,
+}
+
 /// From the thread.
 pub(super) enum Word {
-    /// Nobody else forwards under this name any more; what Kafka has of the journal.
-    Ready(Option<Forwarded>),
+    Ready(Ready),
     Committed(Committed),
     /// Events that Kafka will never take, as [`crate::spool::letter`] writes them.
     Letters(Vec<(Vec<u8>, Vec<u32>)>),

@@ -61,7 +61,7 @@ impl Carrier {
         }
         let at = (&*self.cursors, self.name.as_bytes());
         let goes_on = || !self.is_stopping() && self.clock.now().0 < until;
-        let newest = producer.newest(&properties, at, CALL_MS, goes_on);
+        let newest = Producer::newest(&properties, at, CALL_MS, goes_on);
         let found = self.read_cursor(newest.map_err(Miss::Over)?)?;
         Ok((producer, found))
     }

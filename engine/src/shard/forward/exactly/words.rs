@@ -16,7 +16,7 @@ impl Exactly {
     pub(super) fn take_words(&self) -> Result<(), String> {
         while let Ok(word) = self.words.try_recv() {
             match word {
-                Word::Ready(found) => self.state.borrow_mut().ready = Some(found),
+                Word::Ready(ready) => self.state.borrow_mut().ready = Some(ready),
                 Word::Committed(committed) => self.take_committed(&committed),
                 Word::Letters(letters) => {
                     let mut state = self.state.borrow_mut();
@@ -30,7 +30,7 @@ impl Exactly {
                 }
                 Word::Statistics(text) => self.core.work.borrow_mut().probe.kafka = Some(text),
                 Word::Stopped(why) => return Err(why),
-                Word::Ended => self.state.borrow_mut().alone = true,
+                Word::Ended => self.alone.set(true),
             }
         }
         Ok(())
@@ -121,13 +121,11 @@ impl Exactly {
             let at = (self.id, &self.journal);
             let ticket = append(&self.core, at, topic, (&letter.source, &letter.lengths));
             let mut state = self.state.borrow_mut();
-            match ticket {
-                Some(ticket) => state.staged.push_back((ticket, letter)),
-                None => {
-                    state.letters.push_front(letter);
-                    break;
-                }
-            }
+            let Some(ticket) = ticket else {
+                state.letters.push_front(letter);
+                break;
+            };
+            state.staged.push_back((ticket, letter));
             worked = true;
         }
         worked
