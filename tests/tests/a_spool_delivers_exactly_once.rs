@@ -1,15 +1,16 @@
 //! With transactions, a consumer of what was committed sees every acknowledged event once, in the order of its
 //! connection, whoever is killed meanwhile.
 
+use ringtail_tests::client::{Client, Heard};
 use ringtail_tests::delivery::{Fate, Load, Sent, account, topic};
-use ringtail_tests::kafka::Cluster;
+use ringtail_tests::kafka::{Cluster, Doors};
 use ringtail_tests::metrics;
 use ringtail_tests::scratch::Scratch;
 use ringtail_tests::server::{Server, Setup};
 use ringtail_tests::wait;
 
 const TOPICS: [&str; 2] = ["one", "many"];
-const PAUSE_MS: u64 = 10;
+const PAUSE_MS: u64 = 25;
 
 fn spool(scratch: &Scratch, cluster: &Cluster) -> Setup {
     Setup::new(scratch)
@@ -79,13 +80,13 @@ fn whoever_is_killed() {
     for round in 0..6 {
         let server = setup.start();
         let load = load(&server, 4 * round..4 * round + 4);
-        wait_for_answers(&load, 50);
+        wait_for_answers(&load, 40);
         wait_until_some_arrived(&server);
         match round {
             // The broker alone, and what waits meanwhile.
             2 => {
                 cluster.kill(1);
-                wait_for_answers(&load, 50);
+                wait_for_answers(&load, 40);
                 cluster.start_again(1);
                 wait_until_some_arrived(&server);
             }
@@ -93,7 +94,7 @@ fn whoever_is_killed() {
             4 => cluster.kill(1),
             _ => {}
         }
-        wait_for_answers(&load, 50);
+        wait_for_answers(&load, 40);
         server.kill();
         if round == 4 {
             cluster.start_again(1);
@@ -114,4 +115,51 @@ fn whoever_is_killed() {
     assert!(!said.contains("went back"), "{said}");
     check(&cluster, &sent);
     assert_eq!(cluster.topics().get("ringtail-spool-cursors"), Some(&1));
+}
+
+#[test]
+fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
+    let scratch = Scratch::new("exactly-letters");
+    let doors = Doors {
+        lines: "message.max.bytes=3000".to_owned(),
+        ..Doors::default()
+    };
+    let cluster = Cluster::start_with(&scratch, 1, &doors);
+    cluster.create(&topic("one"), 1, &[1]);
+    let setup = spool(&scratch, &cluster)
+        .set("RINGTAIL_SHARDS", 1)
+        .set("RINGTAIL_SPOOL_TOPIC_WAIT_MS", 1_000)
+        .set(
+            "PUBLISHER_KAFKA_CLIENT_TOPIC_METADATA_PROPAGATION_MAX_MS",
+            1_000,
+        );
+    let server = setup.start();
+    let mut client = Client::connect(server.port, "device");
+    let (large, larger) = (vec![7; 5_000], vec![7; 500_000]);
+    let requests: [(&str, Vec<Vec<u8>>); 4] = [
+        ("one", vec![b"first".to_vec(), large, b"second".to_vec()]),
+        ("absent", vec![b"a".to_vec(), b"b".to_vec()]),
+        ("one", vec![larger, b"third".to_vec()]),
+        ("one", vec![b"fourth".to_vec()]),
+    ];
+    for (guid, (kind, events)) in requests.iter().enumerate() {
+        assert!(client.send(&guid.to_string(), kind, events));
+        let Heard::Answer(answer) = client.hear() else {
+            panic!("the connection ended")
+        };
+        assert!(answer.is_success(), "{}", answer.reason);
+    }
+    wait::until("everything to have its place", 240, || {
+        let waits = number(&server, "ringtail_spool_backlog_events");
+        let letters = number(&server, "ringtail_spool_dead_letters_total");
+        (waits == 0 && letters == 4).then_some(())
+    });
+    let kept = server.ask("/topics/ringtail-dead-letters/partitions/0/records");
+    assert_eq!(kept.text().lines().count(), 4);
+    server.stop();
+    let values = cluster.consume(&[&topic("one")]);
+    let values: Vec<_> = values.iter().map(|record| &record.value[..]).collect();
+    assert_eq!(values, [&b"first"[..], b"second", b"third", b"fourth"]);
+    // The log's topic is no news for Kafka.
+    assert!(!cluster.topics().contains_key("ringtail-dead-letters"));
 }

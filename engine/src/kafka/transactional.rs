@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// Where a key's records are: one partition, so that nobody can move them by giving a topic more of them.
 const PARTITION: i32 = 0;
+/// librdkafka's word for a transaction that cannot be committed any more.
+const FAILED: &str = "Current transaction failed";
 /// What a topic is that keeps the newest record of each key. Its segments are small and closed soon, for only closed
 /// ones are compacted, and all of it is read at a start.
 const NEWEST_OF_EACH_KEY: [(&std::ffi::CStr, &std::ffi::CStr); 3] = [
@@ -150,6 +152,10 @@ impl Producer {
                     } else {
                         tracing::debug!("kafka: {text}");
                     }
+                }
+                // Each transaction that is given up is told by who gives it up, with the reason.
+                Told::Line { text, .. } if text.contains(FAILED) => {
+                    tracing::debug!("kafka: {text}")
                 }
                 Told::Line { grave, text } => say(grave, &text),
                 Told::Nothing => {}
