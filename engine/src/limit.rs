@@ -101,6 +101,21 @@ pub const SPOOL_EVENTS_MAX: u64 = 200_000;
 pub const SPOOL_LETTERS_MAX: usize = 4_096;
 /// How long events wait for a topic that Kafka does not know (`spool.topic_wait_ms`).
 pub const SPOOL_TOPIC_WAIT_MS_DEFAULT: u64 = 30_000;
+/// What one transaction brings to Kafka at most, beside the frame that passes the bound
+/// (`spool.transaction_events`, `spool.transaction_bytes`, `spool.transaction_ms`).
+pub const SPOOL_TRANSACTION_EVENTS_DEFAULT: u64 = 50_000;
+pub const SPOOL_TRANSACTION_EVENTS_MAX: u64 = 1_000_000;
+pub const SPOOL_TRANSACTION_BYTES_DEFAULT: u64 = 8 << 20;
+pub const SPOOL_TRANSACTION_BYTES_MIN: u64 = 64 << 10;
+pub const SPOOL_TRANSACTION_BYTES_MAX: u64 = 1 << 30;
+pub const SPOOL_TRANSACTION_MS_DEFAULT: u64 = 100;
+pub const SPOOL_TRANSACTION_MS_MAX: u64 = 10_000;
+/// Frames that wait for a journal's transactions; their bytes are bounded by `spool.in_flight_bytes`.
+pub const SPOOL_PARCELS_MAX: usize = 1_024;
+/// Words of a journal's transactions that wait for the shard.
+pub const SPOOL_WORDS_MAX: usize = 256;
+/// A record that says how far a journal came, as Kafka gives it back.
+pub const SPOOL_CURSOR_BYTES_MAX: usize = 1_024;
 
 // ---- a connection ----
 

@@ -5,14 +5,15 @@
     tool.py BOOTSTRAP topics
     tool.py BOOTSTRAP consume NAME...
 
-`consume` prints one JSON object for each record of each partition, from the first to the end as it is now.
+`consume` prints one JSON object for each record of each partition that was committed, or is of no transaction, from
+the first to the end as it is now.
 """
 
 import base64
 import json
 import sys
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 PATIENCE = 60
@@ -59,6 +60,9 @@ def consume(bootstrap, *names):
             "group.id": "promises",
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            # The last offsets of a partition may be those of no record, but of a transaction's end.
+            "enable.partition.eof": True,
             "log_level": 3,
         }
     )
@@ -76,9 +80,13 @@ def consume(bootstrap, *names):
         record = consumer.poll(PATIENCE)
         if record is None:
             raise SystemExit(f"no record came in {PATIENCE} s; waiting for {missing}")
-        if record.error():
-            raise KafkaException(record.error())
         place = record.topic(), record.partition()
+        if record.error():
+            if record.error().code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(record.error())
+            if place in missing and missing[place][1] <= record.offset():
+                del missing[place]
+            continue
         headers = [[name, text(value)] for name, value in record.headers() or []]
         row = {
             "topic": place[0],

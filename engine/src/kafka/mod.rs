@@ -6,6 +6,7 @@
 //! | `properties` | what an operator may set, what we set, and who wins                           |
 //! | `writer`     | a shard's producer: records in, one report for each out                       |
 //! | `cluster`    | the control core's view: which topics there are, whether brokers can be reached |
+//! | `transactional` | a producer of transactions, for a thread that may wait                   |
 //! | `statistics` | librdkafka's statistics, read                                                 |
 //!
 //! Always:  each record that was taken is reported exactly once, delivered or with librdkafka's words for why not.
@@ -20,9 +21,10 @@ pub mod cluster;
 mod native;
 pub mod properties;
 pub mod statistics;
+pub mod transactional;
 pub mod writer;
 
-pub use native::Fault;
+pub use native::{Fault, Metadata, Setback};
 pub use properties::Property;
 
 use std::time::Duration;

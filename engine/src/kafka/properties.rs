@@ -126,6 +126,45 @@ pub fn patient(properties: &[Property]) -> Vec<Property> {
     given.cloned().chain(ours).collect()
 }
 
+/// Everything for a producer of transactions under this id. How long it tries to deliver a record is bounded by the
+/// transaction, so that property is not in effect.
+pub(super) fn conf_of_transactions(properties: &[Property], id: &str) -> Result<Conf, Error> {
+    conf_with(properties, &[("transactional.id", id)])
+}
+
+/// Everything for a client that reads what was committed, or all that there is.
+pub(super) fn conf_of_reader(properties: &[Property], level: &str) -> Result<Conf, Error> {
+    let ours = [
+        ("isolation.level", level),
+        ("enable.partition.eof", "true"),
+        ("fetch.wait.max.ms", "50"),
+    ];
+    conf_with(properties, &ours)
+}
+
+fn conf_with(properties: &[Property], ours: &[(&str, &str)]) -> Result<Conf, Error> {
+    let mut given = patient(properties);
+    given.retain(|property| plain(&property.name) != "message.timeout.ms");
+    let mut conf = conf(&given)?;
+    for (name, value) in ours {
+        conf.set(name, value).map_err(|reason| Error::Property {
+            name: (*name).into(),
+            reason,
+        })?;
+    }
+    Ok(conf)
+}
+
+/// How long a transaction may be open, in milliseconds.
+pub fn transaction_timeout_ms(properties: &[Property]) -> u64 {
+    let given = find(properties, "transaction.timeout.ms");
+    let given = given.and_then(|given| given.parse().ok());
+    given.unwrap_or(TRANSACTION_TIMEOUT_MS)
+}
+
+/// librdkafka's default.
+const TRANSACTION_TIMEOUT_MS: u64 = 60_000;
+
 /// The properties that do not count for a forwarder: name and sentence, once for each.
 pub fn impatient(properties: &[Property]) -> Vec<(Box<str>, String)> {
     let given = properties.iter().filter(|property| is_impatient(property));
@@ -265,6 +304,30 @@ mod tests {
             ("metadata.broker.list", "b:2"),
         ]);
         assert_eq!(find(&rows, "bootstrap.servers"), Some("b:2"));
+    }
+
+    #[test]
+    fn a_producer_of_transactions_has_its_id_and_no_patience_beyond_them() {
+        let rows = [
+            ("transactional.id", "theirs"),
+            ("acks", "1"),
+            ("message.timeout.ms", "7"),
+            ("transaction.timeout.ms", "9000"),
+        ];
+        let given = properties(&rows);
+        let conf = conf_of_transactions(&given, "ours").unwrap();
+        let value = |name| conf.get(name).unwrap();
+        assert_eq!(value("transactional.id"), "ours");
+        assert_eq!(
+            (value("acks"), value("enable.idempotence")),
+            ("-1".into(), "true".into())
+        );
+        assert_eq!(value("transaction.timeout.ms"), "9000");
+        assert_eq!(transaction_timeout_ms(&given), 9_000);
+        let default = default("transaction.timeout.ms").unwrap();
+        assert_eq!(default, transaction_timeout_ms(&[]).to_string());
+        let reader = conf_of_reader(&given, "read_committed").unwrap();
+        assert_eq!(reader.get("isolation.level").unwrap(), "read_committed");
     }
 
     #[test]

@@ -149,22 +149,7 @@ impl Writer {
     ) -> Result<(), Fault> {
         let mut state = self.state.borrow_mut();
         let row = state.row(mark.topic, name)?;
-        let packed = mark.pack();
-        if record.headers.is_empty() && record.timestamp_ms == 0 {
-            row.topic.produce(record.key, record.value, packed)?;
-        } else {
-            let mut headers: [(&CStr, &[u8]); HEADERS_MAX] = [(c"", &[]); HEADERS_MAX];
-            for (to, (header, value)) in headers.iter_mut().zip(record.headers) {
-                *to = (name_of(*header), value);
-            }
-            let headers = &headers[..record.headers.len().min(HEADERS_MAX)];
-            row.topic.produce_with(
-                (record.key, record.value),
-                headers,
-                record.timestamp_ms,
-                packed,
-            )?;
-        }
+        produce(&row.topic, record, mark.pack())?;
         if row.waiting.bytes == 0 {
             row.waiting.since = now;
         }
@@ -283,6 +268,20 @@ fn start(properties: &[Property], cpus: &[usize], ringer: &Ringer) -> Result<Cli
     started.map_err(Error::Start)
 }
 
+/// Gives one record to a topic.
+pub(super) fn produce(topic: &Topic, record: &Record<'_>, mark: u64) -> Result<(), Fault> {
+    if record.headers.is_empty() && record.timestamp_ms == 0 {
+        return topic.produce(record.key, record.value, mark);
+    }
+    let mut headers: [(&CStr, &[u8]); HEADERS_MAX] = [(c"", &[]); HEADERS_MAX];
+    for (to, (header, value)) in headers.iter_mut().zip(record.headers) {
+        *to = (name_of(*header), value);
+    }
+    let headers = &headers[..record.headers.len().min(HEADERS_MAX)];
+    let (key, value) = (record.key, record.value);
+    topic.produce_with((key, value), headers, record.timestamp_ms, mark)
+}
+
 fn name_of(header: Header) -> &'static CStr {
     match header {
         Header::EventType => c"event_type",
@@ -293,7 +292,7 @@ fn name_of(header: Header) -> &'static CStr {
 }
 
 /// Says what librdkafka says, as loud as it would.
-fn say(grave: i32, text: &str) {
+pub(super) fn say(grave: i32, text: &str) {
     match grave {
         ..=3 => tracing::error!("kafka: {text}"),
         4 => tracing::warn!("kafka: {text}"),

@@ -187,7 +187,7 @@ async fn settle_helper(plan: &Plan) {
 }
 
 /// Ends the process when its thread unwinds.
-struct Alarm(String);
+pub(super) struct Alarm(pub(super) String);
 
 impl Drop for Alarm {
     fn drop(&mut self) {

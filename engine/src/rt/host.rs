@@ -46,7 +46,7 @@ pub fn allowed_cpus() -> &'static [usize] {
 }
 
 /// Where the calling thread may run. Empty if the kernel does not say.
-fn cpus_of_this_thread() -> Vec<usize> {
+pub(super) fn cpus_of_this_thread() -> Vec<usize> {
     let set = sched_getaffinity(None).unwrap_or_default();
     (0..CpuSet::MAX_CPU)
         .filter(|cpu| set.is_set(*cpu))

@@ -9,6 +9,7 @@
 //! | `executor` | a pinned thread that runs tasks; a panic on it ends the process           |
 //! | `beat`     | keeps an executor from sleeping with tasks to run                         |
 //! | `first_task` | keeps it from sleeping before its first                                  |
+//! | `thread`   | a thread for calls that wait                                              |
 //! | `file`     | direct-I/O files on one volume                                            |
 //! | `volume`   | the guard and the self-test that run before a volume is used              |
 //! | `stream`   | TCP: listen, accept, receive without a parked buffer, send                |
@@ -35,6 +36,7 @@ pub mod mailbox;
 pub mod notify;
 pub mod ring;
 pub mod stream;
+pub mod thread;
 pub mod timer;
 pub mod volume;
 pub mod wake;

@@ -1,7 +1,8 @@
 //! A journal on its way to Kafka: read behind its cursor, sent, and the cursor moved past what is delivered.
 //!
 //! Layout:  `send` turns frames into records, and sends again what came back; `settle` hears what became of each,
-//!          and moves the cursor; `letters` keeps what Kafka will never take.
+//!          and moves the cursor; `letters` keeps what Kafka will never take. `exactly` is the other way: in
+//!          transactions; `way` is either.
 //! Always:  the cursor passes no event that is not delivered, a durable dead letter, or of a deleted topic. Records
 //!          of one topic leave in the order of the journal; a topic whose records come back sends nothing new before
 //!          those have left again.
@@ -9,9 +10,13 @@
 //! Cancel:  what was sent and not recorded by the cursor is sent once more after the next start.
 //! Full:    frames under way are bounded; beyond them the log holds what waits.
 
+mod exactly;
 mod letters;
 mod send;
 mod settle;
+mod way;
+
+pub(super) use way::Way;
 
 use super::clock::Clock as _;
 use super::intake::Core;

@@ -1,5 +1,6 @@
 //! What the control core wants to see of a shard: its numbers, its topics' extents, its volumes, its records.
 
+use super::forward;
 use super::mail::{Place, Record, Report};
 use super::run::{Kept, Life};
 use super::tidy;
@@ -23,7 +24,7 @@ impl Life {
             .snapshot(self.core.id, self.cpu);
         snapshot.counters.in_flight_bytes = in_flight_bytes;
         snapshot.counters.dedupe_unasked = self.core.unasked_guids();
-        snapshot.spool = self.forwarders.iter().map(|one| one.backlog()).collect();
+        snapshot.spool = self.forwarders.iter().map(forward::Way::backlog).collect();
         for kept in &self.journals {
             let size = kept.journal.size();
             snapshot.counters.segments += size.segments;

@@ -6,7 +6,7 @@ use super::claims::{Claims, NameKeys, Terms};
 use super::clock::{Clock as _, MachineClock};
 use super::deliver;
 use super::destination::Destination;
-use super::forward::Forwarder;
+use super::forward;
 use super::intake::{Core, Shard};
 use super::mail::{Order, Report};
 use super::open::{Opened, journal_settings, open};
@@ -137,18 +137,14 @@ async fn open_forwarders(
     opened: &[Opened],
     cpus: &[usize],
     reports: &Outgoing<Report>,
-) -> Option<Vec<Rc<Forwarder>>> {
+) -> Option<Vec<forward::Way>> {
     let mut forwarders = Vec::new();
     let Some(spool) = &core.settings.spool else {
         return Some(forwarders);
     };
     for opened in opened {
-        match Forwarder::open(core, (opened.id, &opened.journal), spool, cpus) {
-            Ok((forwarder, bell)) => {
-                spawn_local(forwarder.clone().hear(bell)).detach();
-                spawn_local(forwarder.clone().run()).detach();
-                forwarders.push(forwarder);
-            }
+        match forward::Way::open(core, (opened.id, &opened.journal), spool, cpus) {
+            Ok(forwarder) => forwarders.push(forwarder),
             Err(reason) => {
                 let shard = core.id;
                 let _ = reports.send(Report::Failed { shard, reason }).await;
@@ -165,7 +161,7 @@ pub(super) struct Life {
     pub(super) cpu: Option<usize>,
     pub(super) journals: Vec<Kept>,
     /// One for each journal, or none.
-    pub(super) forwarders: Vec<Rc<Forwarder>>,
+    pub(super) forwarders: Vec<forward::Way>,
     background: Background,
     /// They share the rate at which space is given back.
     journals_in_store: u32,

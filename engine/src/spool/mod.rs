@@ -4,12 +4,14 @@
 //! |----------|---------------------------------------------------------------------------|
 //! | `window` | frames that were read and not wholly delivered, event by event            |
 //! | `letter` | dead letters: events that Kafka will never take, with the reason          |
+//! | `exactly` | what forwarding in transactions has to decide                             |
 //!
 //! Always:  the cursor passes a frame when each of its events was delivered, is a durable dead letter, or went
 //!          with its topic; never before the frames that come before it.
 //! Core:    plain values of one shard.
 //! Full:    a window bounds the bytes and the events of what it holds.
 
+pub mod exactly;
 pub mod letter;
 pub mod window;
 
@@ -32,6 +34,8 @@ pub struct Settings {
     /// How long events wait for a topic that Kafka does not know, or does not let us write to, before they become
     /// dead letters.
     pub topic_wait: Duration,
+    /// `None`: events may come to Kafka more than once after a crash.
+    pub exactly: Option<exactly::Settings>,
 }
 
 /// How much of a journal waits, and what became of the rest.

@@ -5,7 +5,7 @@ use super::row::Preset::{Number, Text};
 use super::value::{Kind, Names};
 use crate::limit;
 
-pub(super) static PUBLISHER: [Key; 13] = [
+pub(super) static PUBLISHER: [Key; 17] = [
     Key {
         name: "publisher.type",
         variables: &["PUBLISHER_TYPE"],
@@ -74,7 +74,8 @@ pub(super) static PUBLISHER: [Key; 13] = [
         variables: &["RINGTAIL_SPOOL_DELIVERY"],
         kind: Kind::Choice(&["at-least-once", "exactly-once"]),
         default: Text("at-least-once"),
-        sentence: "at-least-once: after a crash of Ringtail, some events may come to Kafka twice.",
+        sentence: "at-least-once: after a crash, some events may come to Kafka twice; exactly-once: events come in \
+                   transactions, and who reads with read_committed sees each once.",
     },
     Key {
         name: "spool.overflow",
@@ -114,5 +115,48 @@ pub(super) static PUBLISHER: [Key; 13] = [
         default: Number(limit::SPOOL_TOPIC_WAIT_MS_DEFAULT),
         sentence: "How long events of a topic that Kafka does not have, or refuses, are tried again before they become \
                    dead letters, in milliseconds.",
+    },
+    Key {
+        name: "spool.cursor_topic",
+        variables: &["RINGTAIL_SPOOL_CURSOR_TOPIC"],
+        kind: Kind::Text {
+            bytes_max: limit::TOPIC_NAME_BYTES_MAX,
+        },
+        default: Text("ringtail-spool-cursors"),
+        sentence: "exactly-once: Kafka's topic that says how far each journal came; made, with cleanup.policy=compact, \
+                   when it is not there.",
+    },
+    Key {
+        name: "spool.transaction_events",
+        variables: &["RINGTAIL_SPOOL_TRANSACTION_EVENTS"],
+        kind: Kind::Whole {
+            min: 1,
+            max: limit::SPOOL_TRANSACTION_EVENTS_MAX,
+        },
+        default: Number(limit::SPOOL_TRANSACTION_EVENTS_DEFAULT),
+        sentence: "exactly-once: a transaction with so many events is committed; it ends with a commit of the log, so \
+                   it may have more.",
+    },
+    Key {
+        name: "spool.transaction_bytes",
+        variables: &["RINGTAIL_SPOOL_TRANSACTION_BYTES"],
+        kind: Kind::Size {
+            min: limit::SPOOL_TRANSACTION_BYTES_MIN,
+            max: limit::SPOOL_TRANSACTION_BYTES_MAX,
+            step: 1,
+        },
+        default: Number(limit::SPOOL_TRANSACTION_BYTES_DEFAULT),
+        sentence: "exactly-once: a transaction with so many bytes of the log is committed.",
+    },
+    Key {
+        name: "spool.transaction_ms",
+        variables: &["RINGTAIL_SPOOL_TRANSACTION_MS"],
+        kind: Kind::Whole {
+            min: 0,
+            max: limit::SPOOL_TRANSACTION_MS_MAX,
+        },
+        default: Number(limit::SPOOL_TRANSACTION_MS_DEFAULT),
+        sentence: "exactly-once: a transaction of this age is committed, in milliseconds; consumers see its events \
+                   then.",
     },
 ];

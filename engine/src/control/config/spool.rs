@@ -2,6 +2,7 @@
 
 use super::{Configuration, Error};
 use crate::log::journal::Overflow;
+use crate::spool::exactly;
 use crate::{route, spool};
 
 impl Configuration {
@@ -20,18 +21,22 @@ impl Configuration {
             in_flight_bytes: self.whole("spool.in_flight_bytes"),
             letters: self.text("spool.dead_letter_topic").into(),
             topic_wait: self.millis("spool.topic_wait_ms"),
+            exactly: (self.text("spool.delivery") == "exactly-once").then(|| exactly::Settings {
+                cursors: self.text("spool.cursor_topic").into(),
+                events_max: self.whole("spool.transaction_events"),
+                bytes_max: self.whole("spool.transaction_bytes"),
+                wait: self.millis("spool.transaction_ms"),
+            }),
         }
     }
 
     pub(super) fn check_spool(&self) -> Result<(), Error> {
-        let exactly = self.text("spool.delivery") == "exactly-once";
-        self.refuse_if(exactly, "spool.delivery", || {
-            "at-least-once (exactly-once is not built yet)".into()
-        })?;
-        let illegal = route::policy::check_name(self.text("spool.dead_letter_topic"));
-        self.refuse_if(illegal.is_err(), "spool.dead_letter_topic", || {
-            "a name that Kafka would take: letters, digits, '.', '_' and '-'".into()
-        })?;
+        for key in ["spool.dead_letter_topic", "spool.cursor_topic"] {
+            let illegal = route::policy::check_name(self.text(key));
+            self.refuse_if(illegal.is_err(), key, || {
+                "a name that Kafka would take: letters, digits, '.', '_' and '-'".into()
+            })?;
+        }
         if !self.spools() {
             return Ok(());
         }
@@ -85,16 +90,33 @@ mod tests {
     }
 
     #[test]
+    fn transactions_are_wished_for_and_bounded() {
+        let plain = read(&[("PUBLISHER_TYPE", "spool")]).unwrap().unwrap();
+        assert!(plain.exactly.is_none());
+        let rows = [
+            ("PUBLISHER_TYPE", "spool"),
+            ("RINGTAIL_SPOOL_DELIVERY", "exactly-once"),
+            ("RINGTAIL_SPOOL_TRANSACTION_EVENTS", "7"),
+            ("RINGTAIL_SPOOL_TRANSACTION_BYTES", "1MiB"),
+            ("RINGTAIL_SPOOL_TRANSACTION_MS", "20"),
+        ];
+        let exactly = read(&rows).unwrap().unwrap().exactly.unwrap();
+        assert_eq!(&*exactly.cursors, "ringtail-spool-cursors");
+        assert_eq!((exactly.events_max, exactly.bytes_max), (7, 1 << 20));
+        assert_eq!(exactly.wait.as_millis(), 20);
+    }
+
+    #[test]
     fn what_cannot_be_kept_is_refused_with_its_key() {
         let refused = |name: &str, value: &str, more: (&str, &str)| {
             let rows = [("PUBLISHER_TYPE", "spool"), (name, value), more];
             read(&rows).unwrap_err()
         };
         let nothing = ("RINGTAIL_SHARDS", "1");
-        let exactly = refused("RINGTAIL_SPOOL_DELIVERY", "exactly-once", nothing);
-        assert!(exactly.contains("not built yet"), "{exactly}");
         let name = refused("RINGTAIL_SPOOL_DEAD_LETTER_TOPIC", "a b", nothing);
         assert!(name.contains("dead_letter_topic"), "{name}");
+        let name = refused("RINGTAIL_SPOOL_CURSOR_TOPIC", "..", nothing);
+        assert!(name.contains("cursor_topic"), "{name}");
         let group = ("RINGTAIL_LOG_ORIGIN", "group");
         let key = refused("RINGTAIL_KAFKA_KEY", "conn_id", group);
         assert!(key.contains("log.origin") && key.contains("full"), "{key}");

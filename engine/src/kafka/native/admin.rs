@@ -38,13 +38,29 @@ impl Client {
     pub(in crate::kafka) fn create(
         &self,
         names: &[&str],
+        shape: (i32, i32),
+        wait_ms: i32,
+    ) -> Result<Vec<(String, String)>, String> {
+        self.create_with(names, shape, &[], wait_ms)
+    }
+
+    /// The same, with settings of the topics beside the cluster's own.
+    pub(in crate::kafka) fn create_with(
+        &self,
+        names: &[&str],
         (partitions, replicas): (i32, i32),
+        settings: &[(&CStr, &CStr)],
         wait_ms: i32,
     ) -> Result<Vec<(String, String)>, String> {
         let wanted = names
             .iter()
             .map(|name| NewTopic::new(name, partitions, replicas));
         let wanted: Vec<NewTopic> = wanted.collect::<Result<_, _>>()?;
+        for topic in &wanted {
+            for (name, value) in settings {
+                topic.set(name, value);
+            }
+        }
         let mut raw: Vec<_> = wanted.iter().map(|topic| topic.0.as_ptr()).collect();
         // SAFETY: everything lives until the result is there, and each object is given back once.
         unsafe {
@@ -114,6 +130,13 @@ impl NewTopic {
             sys::rd_kafka_NewTopic_new(name.as_ptr(), partitions, replicas, said, bytes)
         };
         NonNull::new(raw).map(Self).ok_or_else(|| told(&text))
+    }
+
+    fn set(&self, name: &CStr, value: &CStr) {
+        // SAFETY: the object lives, and both texts end in zero and are copied.
+        unsafe {
+            sys::rd_kafka_NewTopic_set_config(self.0.as_ptr(), name.as_ptr(), value.as_ptr());
+        }
     }
 }
 

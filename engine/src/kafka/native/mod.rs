@@ -1,5 +1,5 @@
 //! librdkafka behind a small safe interface: the only folder that calls it. `admin` asks a cluster, `report` is what
-//! a client has to say.
+//! a client has to say, `transaction` and `reading` are for those who may wait.
 //!
 //! Always:  a [`Topic`] and a [`Report`] keep their client alive, so that nothing outlives what it points into. Texts
 //!          and payloads are copied by librdkafka before a call returns.
@@ -10,10 +10,14 @@
 //! Full:    librdkafka's queues are bounded by those who produce.
 
 mod admin;
+mod reading;
 mod report;
+mod transaction;
 
 pub use admin::Metadata;
+pub(super) use reading::{Read, Reading};
 pub(super) use report::{Delivery, Report, Told};
+pub use transaction::Setback;
 
 use rdkafka_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -125,16 +129,28 @@ impl Client {
     /// Starts a producer with its threads, which inherit the calling thread's CPUs. Delivery reports, errors,
     /// statistics and lines for the log wait in its queue, and `bell` gets a byte when the queue was empty.
     pub(super) fn start(conf: Conf, bell: Option<OwnedFd>) -> Result<Self, String> {
+        Self::start_as(sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, conf, bell)
+    }
+
+    /// Starts a client that only reads.
+    pub(super) fn start_reader(conf: Conf) -> Result<Self, String> {
+        Self::start_as(sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, conf, None)
+    }
+
+    fn start_as(
+        kind: sys::rd_kafka_type_t,
+        conf: Conf,
+        bell: Option<OwnedFd>,
+    ) -> Result<Self, String> {
         let events = sys::RD_KAFKA_EVENT_DR
             | sys::RD_KAFKA_EVENT_ERROR
             | sys::RD_KAFKA_EVENT_STATS
             | sys::RD_KAFKA_EVENT_LOG;
         let mut text = [0; TEXT_BYTES];
-        let producer = sys::rd_kafka_type_t::RD_KAFKA_PRODUCER;
         // SAFETY: the configuration lives; the buffer is as long as is said.
         let client = unsafe {
             sys::rd_kafka_conf_set_events(conf.0.as_ptr(), events);
-            sys::rd_kafka_new(producer, conf.0.as_ptr(), text.as_mut_ptr(), text.len())
+            sys::rd_kafka_new(kind, conf.0.as_ptr(), text.as_mut_ptr(), text.len())
         };
         let client = NonNull::new(client).ok_or_else(|| told(&text))?;
         // The client owns its configuration from here on.
@@ -175,8 +191,13 @@ impl Client {
 
     /// The next thing that librdkafka has to say; `None` when the queue is empty. Never waits.
     pub(super) fn next(&self) -> Option<Report> {
+        self.wait_for_next(0)
+    }
+
+    /// The same, waiting for so long.
+    pub(super) fn wait_for_next(&self, wait_ms: i32) -> Option<Report> {
         // SAFETY: the queue lives.
-        let raw = unsafe { sys::rd_kafka_queue_poll(self.0.queue.as_ptr(), 0) };
+        let raw = unsafe { sys::rd_kafka_queue_poll(self.0.queue.as_ptr(), wait_ms) };
         let client = self.clone();
         NonNull::new(raw).map(|raw| Report::new(raw, client))
     }
@@ -198,6 +219,17 @@ pub(super) struct Topic {
 impl Topic {
     /// Queues one record; `mark` comes back with its delivery report. Copies; never waits.
     pub(super) fn produce(&self, key: &[u8], value: &[u8], mark: u64) -> Result<(), Fault> {
+        self.produce_to(ANY_PARTITION, key, value, mark)
+    }
+
+    /// The same, to this partition.
+    pub(super) fn produce_to(
+        &self,
+        partition: i32,
+        key: &[u8],
+        value: &[u8],
+        mark: u64,
+    ) -> Result<(), Fault> {
         let key_at = if key.is_empty() {
             ptr::null()
         } else {
@@ -208,7 +240,7 @@ impl Topic {
         let result = unsafe {
             sys::rd_kafka_produce(
                 self.raw.as_ptr(),
-                ANY_PARTITION,
+                partition,
                 sys::RD_KAFKA_MSG_F_COPY,
                 value.as_ptr().cast_mut().cast(),
                 value.len(),

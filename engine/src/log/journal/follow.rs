@@ -164,6 +164,11 @@ impl<D: Disk> Follower<D> {
         Frame::check_but_payload(&self.frame)
     }
 
+    /// Gives the frame that was handed out last away, as its bytes.
+    pub fn take_frame(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.frame)
+    }
+
     /// Goes on with the next frame, if one is durable: [`Follower::frame`] is that frame then. `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Followed>, FollowError> {
         loop {

@@ -6,11 +6,12 @@ use crate::kafka::Fault;
 use crate::log::Origin;
 use crate::log::format::batch::Batch;
 use crate::log::format::origin::{Door, OriginRow};
-use crate::log::journal::{AppendError, FollowError, Follower, Request, RoutedEvent};
+use crate::log::journal::{AppendError, FollowError, Follower, Journal, Request, RoutedEvent};
+use crate::shard::intake::Core;
 use crate::shard::volumes::Disk;
 use crate::spool::letter::{self, Dead};
 use crate::spool::window::Place;
-use crate::unit::{Ticket, TopicIndex};
+use crate::unit::{JournalId, Ticket, TopicIndex};
 
 /// Letters that are written before other tasks may go first.
 const LETTERS_AT_ONCE: usize = 64;
@@ -82,44 +83,12 @@ impl Forwarder {
             reason: letter.why.text(),
             value: record.value,
         });
-        Ok(self.append(topic, &source, &lengths))
-    }
-
-    fn append(&self, topic: TopicIndex, source: &[u8], lengths: &[u32]) -> Option<Ticket> {
-        let now = self.core.clock.now();
-        let mut start = 0;
-        let events = lengths.iter().map(|bytes| {
-            start += bytes;
-            RoutedEvent {
-                topic,
-                start: start - bytes,
-                bytes: *bytes,
-            }
-        });
-        let events: Vec<RoutedEvent> = events.collect();
-        let nobody = OriginRow {
-            door: Door::Rest,
-            received: now,
-            sent: None,
-            conn_id: &[],
-            conn_group: &[],
-            guid: &[],
-        };
-        let keeps = self.core.settings.log.origin != Origin::None;
-        let request = Request {
-            source,
-            events: &events,
-            origin: keeps.then_some(nobody),
-            kinds: &[],
-        };
-        match self.journal.append_reserved(now, &request) {
-            Ok(ticket) => Some(ticket),
-            Err(AppendError::Full | AppendError::Refused(_)) => None,
-            Err(error @ AppendError::TooLarge { .. }) => {
-                tracing::error!("journal {}: a dead letter waits: {error}", self.id.0);
-                None
-            }
-        }
+        Ok(append(
+            &self.core,
+            (self.id, &self.journal),
+            topic,
+            (&source, &lengths),
+        ))
     }
 
     /// Its topic was deleted: nothing is kept of it.
@@ -129,5 +98,48 @@ impl Forwarder {
             state.cursor.totals.skipped += 1;
         }
         Ticket::NONE
+    }
+}
+
+/// Appends one letter to the journal; `None` when there is no room for it now.
+pub(super) fn append(
+    core: &Core,
+    (id, journal): (JournalId, &Journal<Disk>),
+    topic: TopicIndex,
+    (source, lengths): (&[u8], &[u32]),
+) -> Option<Ticket> {
+    let now = core.clock.now();
+    let mut start = 0;
+    let events = lengths.iter().map(|bytes| {
+        start += bytes;
+        RoutedEvent {
+            topic,
+            start: start - bytes,
+            bytes: *bytes,
+        }
+    });
+    let events: Vec<RoutedEvent> = events.collect();
+    let nobody = OriginRow {
+        door: Door::Rest,
+        received: now,
+        sent: None,
+        conn_id: &[],
+        conn_group: &[],
+        guid: &[],
+    };
+    let keeps = core.settings.log.origin != Origin::None;
+    let request = Request {
+        source,
+        events: &events,
+        origin: keeps.then_some(nobody),
+        kinds: &[],
+    };
+    match journal.append_reserved(now, &request) {
+        Ok(ticket) => Some(ticket),
+        Err(AppendError::Full | AppendError::Refused(_)) => None,
+        Err(error @ AppendError::TooLarge { .. }) => {
+            tracing::error!("journal {}: a dead letter waits: {error}", id.0);
+            None
+        }
     }
 }

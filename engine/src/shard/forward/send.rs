@@ -21,7 +21,7 @@ const RECORDS_AT_ONCE: u32 = 128;
 const AGAIN_AT_ONCE: usize = 1024;
 
 /// Where the records of one batch came from, in order.
-struct Senders<'a> {
+pub(super) struct Senders<'a> {
     origins: Option<&'a Origins<'a>>,
     runs: &'a [Run],
     /// Records of the first run that were passed.
@@ -30,14 +30,14 @@ struct Senders<'a> {
 
 /// Where one record came from.
 #[derive(Clone, Copy, Default)]
-struct Sender<'a> {
-    row: Option<OriginRow<'a>>,
+pub(super) struct Sender<'a> {
+    pub(super) row: Option<OriginRow<'a>>,
     /// `None`: the topic says it.
-    kind: Option<&'a [u8]>,
+    pub(super) kind: Option<&'a [u8]>,
 }
 
 impl<'a> Senders<'a> {
-    fn of(origins: Option<&'a Origins<'a>>, batch: u32) -> Self {
+    pub(super) fn of(origins: Option<&'a Origins<'a>>, batch: u32) -> Self {
         let runs = origins.and_then(|origins| origins.batches.get(batch as usize));
         Self {
             origins,
@@ -46,7 +46,7 @@ impl<'a> Senders<'a> {
         }
     }
 
-    fn next(&mut self) -> Sender<'a> {
+    pub(super) fn next(&mut self) -> Sender<'a> {
         while let Some(run) = self.runs.first() {
             if run.records <= self.passed {
                 self.runs = &self.runs[1..];

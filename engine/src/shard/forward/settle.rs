@@ -40,11 +40,15 @@ pub(super) struct Rate {
 
 impl Rate {
     fn note(&mut self, now: Micros) {
+        self.note_many(now, 1);
+    }
+
+    pub(super) fn note_many(&mut self, now: Micros, events: u64) {
         if RATE_US <= now.since(self.since) {
             self.before = self.of_now(now);
             (self.since, self.count) = (now, 0);
         }
-        self.count += 1;
+        self.count += events;
     }
 
     fn of_now(&self, now: Micros) -> u64 {

@@ -1,0 +1,82 @@
+//! Getting hold of a producer, and of how far Kafka knows the journal to be.
+//!
+//! Always:  first nobody else may commit under this name any more, then the cursor is read, then something is sent.
+
+use super::carrier::{Carrier, Halt, Miss};
+use crate::kafka::Setback;
+use crate::kafka::properties::transaction_timeout_ms;
+use crate::kafka::transactional::{Newest, Producer};
+use crate::log::format::forwarded::Forwarded;
+use crate::shard::clock::Clock as _;
+use crate::spool::exactly::{cursor, pause};
+
+/// How long one call waits for the cluster.
+const CALL_MS: i32 = 1_000;
+/// How long one question about topics may take.
+const TOPIC_MS: i32 = 4_000;
+/// Beyond the time that the cluster lets a transaction of somebody else be open.
+const PATIENCE_MS: u64 = 30_000;
+
+impl Carrier {
+    /// Waits for Kafka, for as long as that takes.
+    pub(super) fn reach(&mut self) -> Result<(Producer, Option<Forwarded>), Halt> {
+        let (mut failures, mut told) = (0, String::new());
+        loop {
+            let why = match self.reach_once() {
+                Ok(reached) => return Ok(reached),
+                Err(Miss::Halt(halt)) => return Err(halt),
+                Err(Miss::Again(why) | Miss::Over(why)) => why,
+            };
+            failures += 1;
+            if why != told {
+                let (journal, name) = (self.terms.journal.0, &self.name);
+                tracing::warn!("journal {journal}: no transactions as {name} yet: {why}");
+                told = why;
+            }
+            self.rest(pause(failures))?;
+        }
+    }
+
+    fn reach_once(&mut self) -> Result<(Producer, Option<Forwarded>), Miss> {
+        let properties = self.terms.kafka.properties.clone();
+        let opened = Producer::open(&properties, &self.name);
+        let mut producer = opened.map_err(|error| Miss::Over(error.to_string()))?;
+        let replicas = self.terms.kafka.create.map_or(-1, |(_, replicas)| replicas);
+        let prepared = producer.prepare(&self.cursors, replicas, TOPIC_MS);
+        prepared.map_err(Miss::Over)?;
+        let patience_ms = transaction_timeout_ms(&properties) + PATIENCE_MS;
+        let until = self.clock.now().0 + patience_ms * 1_000;
+        loop {
+            while let Some(heard) = producer.hear(0) {
+                self.pass_on(heard);
+            }
+            match producer.init(CALL_MS) {
+                Ok(()) => break,
+                Err(Setback::Again(_)) if self.clock.now().0 < until => {}
+                Err(setback) => return Err(Miss::Over(setback.to_string())),
+            }
+            if self.is_stopping() {
+                return Err(Halt::Stopping.into());
+            }
+        }
+        let at = (&*self.cursors, self.name.as_bytes());
+        let goes_on = || !self.is_stopping() && self.clock.now().0 < until;
+        let newest = Producer::newest(&properties, at, CALL_MS, goes_on);
+        let found = self.read_cursor(newest.map_err(Miss::Over)?)?;
+        Ok((producer, found))
+    }
+
+    fn read_cursor(&self, newest: Option<Newest>) -> Result<Option<Forwarded>, Halt> {
+        let Some(Newest { offset, value }) = newest else {
+            return Ok(None);
+        };
+        let read = cursor::read(&value, self.terms.cursor.identity);
+        let cursor = read.map_err(|error| {
+            let (topic, name) = (&self.cursors, &self.name);
+            Halt::For(format!(
+                "Kafka's cursor of {name} (topic {topic}, offset {offset}) cannot be read: {error}"
+            ))
+        })?;
+        Ok(Some(cursor))
+    }
+}

@@ -1,0 +1,109 @@
+//! A store that is not the one that Kafka remembers is not forwarded: both sides are named, until an operator gives
+//! it a name of its own.
+
+use ringtail_tests::delivery::{Load, Sent, account, topic};
+use ringtail_tests::kafka::Cluster;
+use ringtail_tests::metrics;
+use ringtail_tests::program;
+use ringtail_tests::scratch::Scratch;
+use ringtail_tests::server::{Server, Setup};
+use ringtail_tests::wait;
+use std::fs;
+use std::path::Path;
+
+fn spool(scratch: &Scratch, cluster: &Cluster, store: &Path) -> Setup {
+    Setup::new(scratch)
+        .volume(store)
+        .set("PUBLISHER_TYPE", "spool")
+        .set("RINGTAIL_SPOOL_DELIVERY", "exactly-once")
+        .set(
+            "PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS",
+            cluster.bootstrap(),
+        )
+}
+
+fn number(server: &Server, name: &str) -> u64 {
+    metrics::sum(&metrics::page(server), name, |_| true) as u64
+}
+
+/// Sends some, and waits until they were answered.
+fn send(server: &Server, connection: usize) -> Vec<Sent> {
+    let load = Load::start_slowly(server.port, connection..connection + 1, &["one"], 1);
+    wait::until("answers", 120, || (30 < load.answered()).then_some(()));
+    load.finish()
+}
+
+fn wait_until_drained(server: &Server) {
+    wait::until("Kafka to have everything", 240, || {
+        (number(server, "ringtail_spool_backlog_events") == 0).then_some(())
+    });
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("the scratch folder takes folders");
+    for entry in fs::read_dir(from).expect("the store is there") {
+        let entry = entry.expect("its folder can be read");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("the scratch folder takes files");
+        }
+    }
+}
+
+#[test]
+fn until_it_has_a_name_of_its_own() {
+    let scratch = Scratch::new("exactly-copy");
+    let cluster = Cluster::start(&scratch, 1);
+    cluster.create(&topic("one"), 1, &[1]);
+    let (first, second) = (scratch.join("store"), scratch.join("copy"));
+    let original = spool(&scratch, &cluster, &first);
+    let copied = spool(&scratch, &cluster, &second);
+    let server = original.start();
+    let mut sent = send(&server, 0);
+    wait_until_drained(&server);
+    server.stop();
+    copy(&first, &second);
+    // The original goes on, so Kafka knows what the copy does not.
+    let server = original.start();
+    sent.extend(send(&server, 1));
+    wait_until_drained(&server);
+    server.stop();
+    // The copy answers its clients, and keeps to itself what it has.
+    let server = copied.start();
+    sent.extend(send(&server, 2));
+    wait::until("forwarding to stop", 120, || {
+        (number(&server, "ringtail_spool_stopped") == 1).then_some(())
+    });
+    let (page, said) = (server.ask("/readyz").text(), server.said());
+    for told in [&page, &said] {
+        assert!(told.contains("journal 0 is no longer forwarded"), "{told}");
+        assert!(told.contains("Kafka's cursor of ringtail-"), "{told}");
+        assert!(told.contains("the log's own cursor is store"), "{told}");
+        assert!(told.contains("ringtail spool adopt"), "{told}");
+    }
+    assert_eq!(number(&server, "ringtail_spool_backlog_events") % 5, 0);
+    assert!(0 < number(&server, "ringtail_spool_backlog_events"));
+    server.stop();
+    let before = cluster.consume(&[&topic("one")]).len();
+    let mut command = program::clean(&program::built("ringtail"));
+    command.args(["spool", "adopt", "--volumes"]).arg(&second);
+    let adopted = program::run(command, scratch.path(), 60);
+    assert_eq!(adopted.code, Some(0), "{}", adopted.stderr);
+    assert!(adopted.stdout.starts_with("journal 0: ringtail-"));
+    let server = copied.start();
+    wait_until_drained(&server);
+    server.stop();
+    // The original is who it was.
+    let server = original.start();
+    wait_until_drained(&server);
+    assert_eq!(number(&server, "ringtail_spool_stopped"), 0);
+    server.stop();
+    let records = cluster.consume(&[&topic("one")]);
+    assert!(before < records.len());
+    let found = account(&sent, &records);
+    println!("{found}");
+    assert_eq!(found.duplicates, 0);
+    assert_eq!(found.delivered, found.acknowledged);
+}

@@ -1,0 +1,165 @@
+//! With transactions, a consumer of what was committed sees every acknowledged event once, in the order of its
+//! connection, whoever is killed meanwhile.
+
+use ringtail_tests::client::{Client, Heard};
+use ringtail_tests::delivery::{Fate, Load, Sent, account, topic};
+use ringtail_tests::kafka::{Cluster, Doors};
+use ringtail_tests::metrics;
+use ringtail_tests::scratch::Scratch;
+use ringtail_tests::server::{Server, Setup};
+use ringtail_tests::wait;
+
+const TOPICS: [&str; 2] = ["one", "many"];
+const PAUSE_MS: u64 = 25;
+
+fn spool(scratch: &Scratch, cluster: &Cluster) -> Setup {
+    Setup::new(scratch)
+        .set("RINGTAIL_SHARDS", 2)
+        .set("PUBLISHER_TYPE", "spool")
+        .set("RINGTAIL_SPOOL_DELIVERY", "exactly-once")
+        .set(
+            "PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS",
+            cluster.bootstrap(),
+        )
+        // What the other journal's killed producer held open may hold back the reading of a cursor for that long.
+        .set("PUBLISHER_KAFKA_CLIENT_TRANSACTION_TIMEOUT_MS", 20_000)
+        // One connection's events of a topic stay in one partition, also when they are sent again.
+        .set("RINGTAIL_KAFKA_KEY", "conn_id")
+}
+
+fn make_topics(cluster: &Cluster) {
+    cluster.create(&topic("one"), 1, &[1]);
+    cluster.create(&topic("many"), 3, &[1]);
+}
+
+fn load(server: &Server, connections: std::ops::Range<usize>) -> Load {
+    Load::start_slowly(server.port, connections, &TOPICS, PAUSE_MS)
+}
+
+fn wait_for_answers(load: &Load, more: u64) {
+    let before = load.answered();
+    wait::until("answers", 240, || {
+        (load.answered() >= before + more).then_some(())
+    });
+}
+
+fn number(server: &Server, name: &str) -> u64 {
+    metrics::sum(&metrics::page(server), name, |_| true) as u64
+}
+
+fn wait_until_drained(server: &Server) {
+    wait::until("Kafka to have everything", 280, || {
+        (number(server, "ringtail_spool_backlog_events") == 0).then_some(())
+    });
+}
+
+fn wait_until_some_arrived(server: &Server) {
+    let before = number(server, "ringtail_spool_delivered_total");
+    wait::until("something to be delivered", 280, || {
+        (before < number(server, "ringtail_spool_delivered_total")).then_some(())
+    });
+}
+
+fn check(cluster: &Cluster, sent: &[Sent]) {
+    let records = cluster.consume(&[&topic("one"), &topic("many")]);
+    let found = account(sent, &records);
+    println!("{found}");
+    let failed = sent.iter().find(|one| matches!(one.fate, Fate::Failed(_)));
+    assert!(failed.is_none(), "a client saw an error: {failed:?}");
+    assert!(0 < found.acknowledged);
+    assert_eq!(found.duplicates, 0);
+}
+
+#[test]
+fn whoever_is_killed() {
+    let scratch = Scratch::new("exactly-kills");
+    let mut cluster = Cluster::start(&scratch, 1);
+    make_topics(&cluster);
+    let setup = spool(&scratch, &cluster);
+    let mut sent = Vec::new();
+    for round in 0..6 {
+        let server = setup.start();
+        let load = load(&server, 4 * round..4 * round + 4);
+        wait_for_answers(&load, 40);
+        wait_until_some_arrived(&server);
+        match round {
+            // The broker alone, and what waits meanwhile.
+            2 => {
+                cluster.kill(1);
+                wait_for_answers(&load, 40);
+                cluster.start_again(1);
+                wait_until_some_arrived(&server);
+            }
+            // Both.
+            4 => cluster.kill(1),
+            _ => {}
+        }
+        wait_for_answers(&load, 40);
+        server.kill();
+        if round == 4 {
+            cluster.start_again(1);
+        }
+        sent.extend(load.finish());
+    }
+    let server = setup.start();
+    wait_until_drained(&server);
+    let delivered = number(&server, "ringtail_spool_delivered_total");
+    server.stop();
+    check(&cluster, &sent);
+    // An orderly end has left nothing to be sent again, and both cursors are the same.
+    let server = setup.start();
+    wait_until_drained(&server);
+    let said = server.said();
+    assert_eq!(number(&server, "ringtail_spool_delivered_total"), delivered);
+    server.stop();
+    assert!(!said.contains("went back"), "{said}");
+    check(&cluster, &sent);
+    assert_eq!(cluster.topics().get("ringtail-spool-cursors"), Some(&1));
+}
+
+#[test]
+fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
+    let scratch = Scratch::new("exactly-letters");
+    let doors = Doors {
+        lines: "message.max.bytes=3000".to_owned(),
+        ..Doors::default()
+    };
+    let cluster = Cluster::start_with(&scratch, 1, &doors);
+    cluster.create(&topic("one"), 1, &[1]);
+    let setup = spool(&scratch, &cluster)
+        .set("RINGTAIL_SHARDS", 1)
+        .set("RINGTAIL_SPOOL_TOPIC_WAIT_MS", 1_000)
+        .set(
+            "PUBLISHER_KAFKA_CLIENT_TOPIC_METADATA_PROPAGATION_MAX_MS",
+            1_000,
+        );
+    let server = setup.start();
+    let mut client = Client::connect(server.port, "device");
+    let (large, larger) = (vec![7; 5_000], vec![7; 500_000]);
+    let requests: [(&str, Vec<Vec<u8>>); 4] = [
+        ("one", vec![b"first".to_vec(), large, b"second".to_vec()]),
+        ("absent", vec![b"a".to_vec(), b"b".to_vec()]),
+        ("one", vec![larger, b"third".to_vec()]),
+        ("one", vec![b"fourth".to_vec()]),
+    ];
+    for (guid, (kind, events)) in requests.iter().enumerate() {
+        assert!(client.send(&guid.to_string(), kind, events));
+        let Heard::Answer(answer) = client.hear() else {
+            panic!("the connection ended")
+        };
+        assert!(answer.is_success(), "{}", answer.reason);
+    }
+    wait::until("everything to have its place", 240, || {
+        let waits = number(&server, "ringtail_spool_backlog_events");
+        let letters = number(&server, "ringtail_spool_dead_letters_total");
+        (waits == 0 && letters == 4).then_some(())
+    });
+    let kept = server.ask("/topics/ringtail-dead-letters/partitions/0/records");
+    assert_eq!(kept.text().lines().count(), 4);
+    server.stop();
+    let values = cluster.consume(&[&topic("one")]);
+    let values: Vec<_> = values.iter().map(|record| &record.value[..]).collect();
+    assert_eq!(values, [&b"first"[..], b"second", b"third", b"fourth"]);
+    // The log's topic is no news for Kafka.
+    assert!(!cluster.topics().contains_key("ringtail-dead-letters"));
+}
