@@ -18,7 +18,7 @@ pub enum Planted {
     NameBeforeBytes,
     /// The index is searched for the batch before an offset, not for the one that holds it.
     IndexOffByOne,
-    /// A footer counts whatever life it is of.
+    /// A footer counts whatever life it is of: the segment is whole, and its index is there.
     BelieveAnOldFooter,
     /// A segment is given to another use before its low watermarks are durable.
     RecycleEarly,
@@ -28,6 +28,26 @@ pub enum Planted {
     KeepRefusedOffsets,
     /// A damaged place is repaired from whichever copy comes first.
     RepairFromTheBadCopy,
+    /// The file of a retired segment says that it is in use until somebody wants the file.
+    LeaveRetiredInUse,
+    /// A segment is rewritten without what is dead, and that it is dead is not durable yet.
+    RepackEarly,
+    /// A rewritten segment has the old one's name before its bytes are flushed.
+    NameBeforeFlush,
+    /// A batch of which one record alone is alive counts as dead.
+    LeaveOutTheLast,
+    /// A deleted topic is forgotten when all segments were looked at, whatever they hold.
+    ForgetTombstones,
+    /// A truncation is answered before it is durable.
+    TruncateEarly,
+    /// A topic of which nothing is alive is left out when a segment opens, and its offsets with it.
+    ForgetEmptyTopics,
+    /// Records go at half the age that they should have.
+    LetGoTooYoung,
+    /// A volume is put into service without what was written while the rest was copied to it.
+    AdmitTooEarly,
+    /// The right copy is the one with the highest sequence, of whatever epoch.
+    TrustTheLongest,
 }
 
 thread_local! {

@@ -296,7 +296,8 @@ impl<D: Disk> Recovery<'_, D> {
                 first: footer.last.next(),
                 chain_in: footer.chain_out,
             };
-            Ok(footer.map(leads_on) == next)
+            let believed = footer.is_some() && planted::is(Planted::BelieveAnOldFooter);
+            Ok(believed || footer.map(leads_on) == next)
         });
         let mut ends = stream::iter(ends).buffered(FILES_AT_ONCE).enumerate();
         while let Some((index, leads_on)) = ends.next().await {

@@ -1,7 +1,7 @@
 //! What is checked after each start: the catalogue, and every record of every topic.
 
-use super::model::Value;
-use super::run::{Live, Run, STEPS_MAX};
+use super::model::{Topic, Value};
+use super::run::{Deletion, Live, Run, STEPS_MAX};
 use ringtail::log::journal::{ReadError, ReadRecord};
 use ringtail::unit::{Offset, TopicIndex};
 use std::collections::VecDeque;
@@ -18,7 +18,8 @@ impl Run {
             for row in 0..live.rows.len() {
                 found[live.rows[row]] = self.check_topic(live, journal, row)?;
             }
-            let settled = self.accounts[journal].settle(found);
+            let deleted: Vec<_> = self.topics.iter().map(|known| known.gone).collect();
+            let settled = self.accounts[journal].settle(found, &deleted);
             let (there, gone) =
                 settled.map_err(|why| format!("journal {journal} after the start: {why}"))?;
             self.report.add("recovery: unanswered requests kept", there);
@@ -40,13 +41,18 @@ impl Run {
             if known.name != **name || known.gone || found[number] {
                 return Err(format!("topic {name} should not be there"));
             }
+            // It was not durable, and nobody has been told that it was.
+            known.deletion = Deletion::None;
             known.made = true;
             found[number] = true;
             live.rows.push(number);
         }
         for (known, found) in self.topics.iter_mut().zip(found) {
-            if known.made && !found {
+            if known.made && !found && known.deletion == Deletion::None {
                 return Err(format!("topic {} is lost", known.name));
+            }
+            if !found && known.deletion == Deletion::Answered {
+                self.report.count("recovery: deleted topics stay away");
             }
             known.gone = !found;
         }
@@ -72,10 +78,14 @@ impl Run {
         if low < account.low {
             return Err(format!("the low watermark of {place} went back to {low}"));
         }
-        if next < low || (self.plan.retention_bytes.is_none() && 0 < low) {
+        if next < low || known < low {
             return Err(format!("{place} begins at {low} and ends at {next}"));
         }
         account.low = low;
+        if std::mem::take(&mut account.truncated) {
+            self.report.count("recovery: truncations stay");
+        }
+        self.must_be_let_go(journal, number, low)?;
         let mut rest = VecDeque::new();
         let (mut at, mut newest) = (low, i64::MIN);
         while at < next {
@@ -115,9 +125,9 @@ impl Run {
         record: &ReadRecord,
         rest: &mut VecDeque<Vec<u8>>,
     ) -> Result<(), String> {
-        let known = self.accounts[journal].records(topic);
-        if let Some(value) = known.get(record.offset.0 as usize) {
-            return compare(*value, record);
+        let known = self.accounts[journal].topic(topic);
+        if (record.offset.0 as usize) < known.records.len() {
+            return known.compare(record);
         }
         rest.push_back(record.value.clone());
         Ok(())
@@ -175,8 +185,26 @@ enum Read {
     Damaged,
 }
 
+impl Topic {
+    /// Whether a record is the one that was sent, with the time that it had whenever it was read.
+    pub fn compare(&mut self, record: &ReadRecord) -> Result<(), String> {
+        let (offset, now_ms) = (record.offset.0, record.timestamp_ms);
+        let value = self.records.get(offset as usize);
+        let value = value.ok_or(format!("{offset} is shown, and not durable"))?;
+        compare(*value, record)?;
+        let before_ms = *self.times.entry(offset).or_insert(now_ms);
+        if before_ms != now_ms || now_ms < value.received_ms {
+            let received_ms = value.received_ms;
+            return Err(format!(
+                "the time of offset {offset} is {now_ms}, was {before_ms}, received at {received_ms}"
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Whether a record is the one that was sent.
-pub fn compare(value: Value, record: &ReadRecord) -> Result<(), String> {
+fn compare(value: Value, record: &ReadRecord) -> Result<(), String> {
     if value.contents() == record.value {
         return Ok(());
     }

@@ -1,9 +1,8 @@
 //! Clients and operators: what they ask of a running store, and what they hear.
 
-use super::check::compare;
 use super::machine::Machine;
 use super::model::Value;
-use super::run::{Known, Run};
+use super::run::{Deletion, Known, Run};
 use super::weather::Weather;
 use ringtail::log::format::origin::{Door, OriginRow};
 use ringtail::log::journal::{AppendError, ReadError, Request, RoutedEvent, Step};
@@ -13,6 +12,10 @@ use std::sync::Arc;
 
 /// Polls after which a request that finds no room is stuck.
 const PATIENCE: u64 = 50_000;
+
+/// A request is received by a clock that may be so far ahead of the journal's, less up to the second number.
+const RECEIVED_EARLY_US: u64 = 2_000_000;
+const RECEIVED_LATE_US: u64 = 3_000_000;
 
 /// Who uses the store.
 pub struct Client<'a> {
@@ -71,17 +74,12 @@ impl Client<'_> {
             60..80 => self.read(journal).await,
             80..84 => self.make_topic().await,
             84..92 => {
-                for journal in &self.machine.journals {
-                    journal.tick();
-                    journal.try_again();
-                    journal.end_wait();
-                }
-                self.machine.catalogue.tick();
-                self.machine.catalogue.try_again();
-                self.run.report.count("operation: tick");
+                self.tick();
                 Ok(())
             }
             92 => self.branch(),
+            93 | 94 => self.truncate(journal).await,
+            95 => self.delete_topic().await,
             _ => {
                 pause(self.run.random.below(80)).await;
                 self.run.report.count("operation: pause");
@@ -126,7 +124,7 @@ impl Client<'_> {
     }
 
     /// Requests were refused in this life because too few volumes were in service.
-    fn is_short(&self) -> bool {
+    pub fn is_short(&self) -> bool {
         !self.run.is_alone() && self.machine.news.short.get()
     }
 
@@ -134,7 +132,7 @@ impl Client<'_> {
         self.run.damaged || !self.run.victim().damaged().is_empty()
     }
 
-    fn must_have_reason(&mut self, reason: &str) -> Result<(), String> {
+    pub fn must_have_reason(&mut self, reason: &str) -> Result<(), String> {
         let all = self.run.configured.len() == self.run.disks.len();
         let fault = self.run.is_alone() && 0 < self.run.faults();
         let hurt = self.run.harmed || 0 < self.run.faults();
@@ -151,11 +149,23 @@ impl Client<'_> {
         Ok(())
     }
 
+    /// Rows of the table whose topics are there.
+    fn living_rows(&self) -> Vec<usize> {
+        let lives = |row: &usize| !self.run.topics[self.rows[*row]].gone;
+        (0..self.rows.len()).filter(lives).collect()
+    }
+
+    /// One of them.
+    pub fn choose_row(&mut self) -> Option<usize> {
+        let living = self.living_rows();
+        let chosen = self.run.random.below(living.len() as u64) as usize;
+        living.get(chosen).copied()
+    }
+
     async fn append(&mut self, journal: usize) -> Result<(), String> {
-        if self.rows.is_empty() {
+        let Some((events, source, routed)) = self.compose() else {
             return Ok(());
-        }
-        let (events, source, routed) = self.compose();
+        };
         self.run.report.count("operation: append");
         let origin = OriginRow {
             door: Door::WebSocket,
@@ -172,8 +182,8 @@ impl Client<'_> {
             kinds: &[],
         };
         for _ in 0..PATIENCE {
-            let back = self.run.random.below(3_000_000);
-            let now = Micros(self.run.time.get() + 2_000_000 - back);
+            let back = self.run.random.below(RECEIVED_LATE_US);
+            let now = Micros(self.run.time.get() + RECEIVED_EARLY_US - back);
             match self.machine.journals[journal].append(now, &request) {
                 Ok(ticket) => {
                     self.run.tell_operation(|| {
@@ -196,22 +206,29 @@ impl Client<'_> {
         Err(format!("journal {journal} has no room for ever"))
     }
 
-    fn compose(&mut self) -> (Vec<(usize, Value)>, Vec<u8>, Vec<RoutedEvent>) {
+    fn compose(&mut self) -> Option<(Vec<(usize, Value)>, Vec<u8>, Vec<RoutedEvent>)> {
+        let living = self.living_rows();
+        if living.is_empty() {
+            return None;
+        }
         let run = &mut *self.run;
         run.requests += 1;
         let count = 1 + run.random.below(6);
         let large = run.random.one_in(12);
         let (mut events, mut source, mut routed) = (Vec::new(), Vec::new(), Vec::new());
-        let home = run.random.below(self.rows.len() as u64) as usize;
+        let choose = |run: &mut Run| living[run.random.below(living.len() as u64) as usize];
+        let home = choose(run);
+        let received = run.time.get() + RECEIVED_EARLY_US - RECEIVED_LATE_US;
         let stays = run.random.one_in(3);
         for index in 0..count {
-            let row = run.random.below(self.rows.len() as u64) as usize;
+            let row = choose(run);
             let row = if stays { home } else { row };
             let most = if large { 4_000 } else { run.plan.event_bytes };
             let value = Value {
                 request: run.requests,
                 index: index as u32,
                 bytes: run.random.below(most) as u32,
+                received_ms: Micros(received).millis(),
             };
             let contents = value.contents();
             routed.push(RoutedEvent {
@@ -222,14 +239,13 @@ impl Client<'_> {
             source.extend_from_slice(&contents);
             events.push((self.rows[row], value));
         }
-        (events, source, routed)
+        Some((events, source, routed))
     }
 
     async fn read(&mut self, journal: usize) -> Result<(), String> {
-        if self.rows.is_empty() {
+        let Some(row) = self.choose_row() else {
             return Ok(());
-        }
-        let row = self.run.random.below(self.rows.len() as u64) as usize;
+        };
         let topic = TopicIndex(row as u32);
         let reader = self.machine.journals[journal].clone();
         let before = reader.extent(topic);
@@ -250,51 +266,74 @@ impl Client<'_> {
                 if records.is_empty() && offset < before.next.0 {
                     return Err(format!("{place}: nothing is read at {offset}"));
                 }
-                let known = self.run.accounts[journal].records(self.rows[row]);
+                let known = self.run.accounts[journal].topic(self.rows[row]);
                 for (record, at) in records.iter().zip(offset..) {
-                    let value = known.get(at as usize);
-                    let value = value.ok_or(format!("{place}: {at} is shown, not durable"))?;
                     if record.offset.0 != at {
                         return Err(format!("{place}: {at} is missing in a read"));
                     }
-                    compare(*value, record)?;
+                    let same = known.compare(record);
+                    same.map_err(|why| format!("{place}: {why}"))?;
                 }
                 Ok(())
             }
             Err(ReadError::Gone { low }) => {
-                if offset < low.0 && self.run.plan.retention_bytes.is_some() {
-                    self.run.report.count("operation: read of what is gone");
-                    return Ok(());
+                if low.0 <= offset {
+                    return Err(format!("{place}: {offset} is gone, below {}", low.0));
                 }
-                Err(format!("{place}: {offset} is gone, below {}", low.0))
+                self.run.report.count("operation: read of what is gone");
+                let number = self.rows[row];
+                self.run.must_be_let_go(journal, number, low.0)
             }
-            Err(ReadError::Damaged(_))
+            Err(error) => self
+                .judge_read((journal, row), &error)
+                .map_err(|why| format!("at {offset}: {why}")),
+        }
+    }
+
+    /// Whether a read may fail so.
+    pub fn judge_read(
+        &mut self,
+        (journal, row): (usize, usize),
+        error: &ReadError,
+    ) -> Result<(), String> {
+        match error {
+            ReadError::Damaged(_)
                 if self.run.records_damaged
                     || (self.run.is_alone() && super::evidence::hits_frames(self.run.victim())) =>
             {
                 self.run.report.count("recovery: damaged batch not served");
                 Ok(())
             }
-            Err(ReadError::Disk(_)) if self.run.is_alone() && 0 < self.run.faults() => {
+            ReadError::Disk(_) if self.run.is_alone() && 0 < self.run.faults() => {
                 self.run.report.count("recovery: read failed");
                 Ok(())
             }
-            Err(error) => Err(format!("{place} cannot be read at {offset}: {error}")),
+            _ => {
+                let topic = self.rows[row];
+                Err(format!(
+                    "topic {topic} of journal {journal} cannot be read: {error}"
+                ))
+            }
         }
     }
 
     async fn make_topic(&mut self) -> Result<(), String> {
-        if 12 <= self.run.topics.len() || self.machine.news.catalogue_failed.get() {
+        let number = self.run.topics.len();
+        let living = self.run.topics.iter().filter(|known| !known.gone).count();
+        if 12 <= living || 40 <= number || self.machine.news.catalogue_failed.get() {
             return Ok(());
         }
-        let number = self.run.topics.len();
         let id = TopicId(u128::from(self.run.random.draw()));
-        let name = format!("topic-{}-{number}", self.run.random.below(1000));
+        let again = self.run.random.one_in(2);
+        let again = again.then(|| self.run.forgotten_name()).flatten();
+        let new = || format!("topic-{}-{number}", self.run.random.below(1000));
+        let name = again.unwrap_or_else(new);
         self.run.topics.push(Known {
             id,
             name: name.clone(),
             made: false,
             gone: false,
+            deletion: Deletion::None,
         });
         let named = (id, Arc::from(name));
         self.run.report.count("operation: make a topic");
@@ -355,6 +394,8 @@ impl Client<'_> {
             let report = &mut self.run.report;
             report.add("recovery: pieces repaired by a scrub", scrubbed.repaired);
             report.add("recovery: segments recycled", recycled);
+            let rewritten = journal.size().tidied.repacked;
+            report.add("recovery: segments rewritten", rewritten);
         }
         let news = &self.machine.news;
         let report = &mut self.run.report;

@@ -5,13 +5,16 @@ use super::plan::Plan;
 use super::sabotage::Sabotaged;
 use ringtail::log::catalogue::{self, Catalogue, CatalogueError, Named};
 use ringtail::log::format::StoreId;
-use ringtail::log::journal::{self, Committer, Journal, Pace, Preparer, StartError, Step};
+use ringtail::log::journal::{
+    self, AppendError, Committer, Journal, Pace, Preparer, StartError, Step,
+};
 use ringtail::log::mirror::{Member, Mirror, State, Tender};
 use ringtail::log::reconcile::{Permissions, ReconcileError, Reconciled, reconcile};
 use ringtail::log::recover::Identity;
 use ringtail::log::simulated::{Executor, pause};
 use ringtail::log::store::{CATALOGUE, StoreError, journal_folder, open_volumes};
-use ringtail::unit::{JournalId, Micros};
+use ringtail::log::wake::Receipt;
+use ringtail::unit::{JournalId, Micros, TopicId};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -30,6 +33,8 @@ pub enum Refusal {
     Reconcile(#[from] ReconcileError),
     #[error("{0}")]
     Start(#[from] StartError),
+    #[error("could not delete topics: {0}")]
+    Bury(#[from] AppendError),
 }
 
 impl Refusal {
@@ -77,6 +82,8 @@ pub struct Machine {
     pub journals: Vec<Journal<Volumes>>,
     pub topics: Vec<Named>,
     pub news: Rc<News>,
+    /// Deleted topics, with what tells that each journal has a tombstone of its own.
+    buried: Vec<(Vec<TopicId>, Vec<Rc<Receipt>>)>,
 }
 
 /// What is still to be spawned.
@@ -168,12 +175,18 @@ pub async fn start(
         journals.push(journal);
         tasks.push((committer, preparer));
     }
-    let machine = Machine {
+    let mut machine = Machine {
         catalogue,
         journals,
         topics,
         news: start.news,
+        buried: Vec::new(),
     };
+    // What was deleted while a journal was not told.
+    let removed = machine.catalogue.removed();
+    if !removed.is_empty() {
+        machine.bury(removed)?;
+    }
     let tasks = Tasks {
         catalogue: driver,
         journals: tasks,
@@ -184,6 +197,29 @@ pub async fn start(
 }
 
 impl Machine {
+    /// Has every journal remember that these topics were deleted.
+    pub fn bury(&mut self, topics: Vec<TopicId>) -> Result<(), AppendError> {
+        let journals = self.journals.iter();
+        let receipts = journals.map(|journal| journal.bury(&topics)).collect();
+        let receipts: Result<Vec<_>, AppendError> = receipts;
+        self.buried.push((topics, receipts?));
+        Ok(())
+    }
+
+    /// Has the catalogue forget those that every journal remembers durably; gives how many.
+    pub fn release_buried(&mut self) -> u64 {
+        let mut released = 0;
+        self.buried.retain(|(topics, receipts)| {
+            let kept = receipts.iter().all(|one| one.given() == Some(true));
+            if kept {
+                self.catalogue.release(topics);
+                released += topics.len() as u64;
+            }
+            !kept
+        });
+        released
+    }
+
     fn all(&self) -> impl Iterator<Item = &Journal<Volumes>> {
         self.journals.iter().chain([self.catalogue.journal()])
     }
@@ -224,6 +260,10 @@ impl Tasks {
         for (number, (committer, mut preparer)) in self.journals.into_iter().enumerate() {
             executor.spawn(commit(number, committer, Rc::clone(news)));
             executor.spawn(async move { preparer.run().await });
+        }
+        for journal in &machine.journals {
+            let mut tidier = journal.tidier(Rc::new(|bytes| Box::pin(pause(bytes >> 12))));
+            executor.spawn(async move { tidier.run().await });
         }
         if 1 < self.members.len() {
             for journal in machine.all() {

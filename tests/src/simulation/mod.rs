@@ -10,6 +10,7 @@
 //! | `run`      | starts and crashes                                             |
 //! | `life`     | what happens between them, and how it ends                     |
 //! | `client`   | what clients and operators ask of a running store              |
+//! | `keeping`  | what is let go of: retention, truncated and deleted topics     |
 //! | `weather`  | the faults of the disk, for a while                            |
 //! | `evidence` | which damage a start can tell from a tear                      |
 //! | `model`    | what must be there, may be, and must not be                    |
@@ -23,6 +24,7 @@ pub mod check;
 pub mod client;
 pub mod corpus;
 pub mod evidence;
+pub mod keeping;
 pub mod life;
 pub mod machine;
 pub mod model;

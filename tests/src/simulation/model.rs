@@ -5,7 +5,7 @@
 //! failed, may be there, but whole. One that was never taken must not be there.
 
 use ringtail::unit::Ticket;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// One event's payload: its bytes follow from who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Value {
     pub request: u32,
     pub index: u32,
     pub bytes: u32,
+    /// Not later than the time that the log keeps, in milliseconds.
+    pub received_ms: i64,
 }
 
 impl Value {
@@ -37,8 +39,14 @@ struct Request {
 pub struct Topic {
     /// What must be there, by offset, retired or not.
     pub records: Vec<Value>,
-    /// The low watermark that was found at the last start.
+    /// The low watermark that was found at the last start, or that a truncation has answered since.
     pub low: u64,
+    /// Everything below was asked to go.
+    pub asked: u64,
+    /// `low` is what a truncation has answered, and no start has confirmed it.
+    pub truncated: bool,
+    /// The times of the records that were read.
+    pub times: BTreeMap<u64, i64>,
 }
 
 /// The account of one journal.
@@ -59,6 +67,16 @@ impl Account {
 
     pub fn records(&self, topic: usize) -> &[Value] {
         self.topics.get(topic).map_or(&[], |topic| &topic.records)
+    }
+
+    /// The offset of the topic below which everything that it may hold by now was received before this time.
+    pub fn older_than(&self, topic: usize, before_ms: i64) -> u64 {
+        let open = self.open.iter().flat_map(|request| &request.events);
+        let open = open.filter(|(of, _)| *of == topic);
+        let all = self.records(topic).iter();
+        let all = all.chain(open.map(|(_, value)| value));
+        all.take_while(|value| value.received_ms < before_ms)
+            .count() as u64
     }
 
     /// The journal has taken a request.
@@ -99,16 +117,22 @@ impl Account {
     }
 
     /// Squares the account with what was found behind the records of each topic after a crash. Gives how many
-    /// of the open requests are there, and how many are not; `Err` says what cannot be.
-    pub fn settle(&mut self, mut found: Vec<VecDeque<Vec<u8>>>) -> Result<(u64, u64), String> {
+    /// of the open requests are there, and how many are not; `Err` says what cannot be. Of topics that were
+    /// deleted nothing is seen.
+    pub fn settle(
+        &mut self,
+        mut found: Vec<VecDeque<Vec<u8>>>,
+        deleted: &[bool],
+    ) -> Result<(u64, u64), String> {
         let (mut there, mut gone, mut cut) = (0, 0, None);
         for request in std::mem::take(&mut self.open) {
-            let mut events = request.events.iter();
+            let is_seen = |(topic, _): &&(usize, Value)| !deleted[*topic];
+            let mut events = request.events.iter().filter(is_seen);
             let is_next = |found: &[VecDeque<Vec<u8>>], (topic, value): &(usize, Value)| {
                 let next = found.get(*topic).and_then(VecDeque::front);
                 next.is_some_and(|next| *next == value.contents())
             };
-            let first = events.next().ok_or("a request without events was taken")?;
+            let Some(first) = events.next() else { continue };
             if !is_next(&found, first) {
                 gone += 1;
                 cut = cut.or((!request.refused).then_some(first.1.request));
@@ -118,7 +142,7 @@ impl Account {
                 let later = first.1.request;
                 return Err(format!("request {later} is there, {lost} before it is not"));
             }
-            for event in &request.events {
+            for event in request.events.iter().filter(is_seen) {
                 if !is_next(&found, event) {
                     return Err(format!("request {} is there in part", event.1.request));
                 }

@@ -3,7 +3,7 @@
 
 use super::machine::Machine;
 use super::model::Account;
-use super::run::Run;
+use super::run::{Known, Run};
 use ringtail::log::offline::{Options, cat, verify};
 use ringtail::log::simulated::SimulatedDisk;
 use std::path::{Path, PathBuf};
@@ -188,7 +188,8 @@ impl Run {
         let mut topics: Vec<_> = machine.topics.iter().collect();
         topics.sort_by_key(|(_, name)| name.clone());
         topics.into_iter().flat_map(move |(id, name)| {
-            let number = self.topics.iter().position(|known| known.id == *id);
+            let is_it = |known: &Known| known.id == *id && !known.gone;
+            let number = self.topics.iter().position(is_it);
             let topic = number.and_then(|number| account.topics.get(number));
             let records = topic.map_or(&[][..], |topic| &topic.records);
             let low = topic.map_or(0, |topic| topic.low);

@@ -3,6 +3,7 @@
 use ringtail::log::format::StoreId;
 use ringtail::log::journal::{Keeping, Settings};
 use ringtail::log::mirror::Rules;
+use ringtail::log::retention::{self, Bound, Rule, Wildcard};
 use ringtail::log::simulated::Random;
 use ringtail::log::{Copies, Flush, Origin};
 use ringtail::unit::JournalId;
@@ -24,6 +25,13 @@ pub struct Plan {
     pub catalogue_bytes: u64,
     pub prepared: usize,
     pub retention_bytes: Option<u64>,
+    /// The age at which records go, in milliseconds; `None` for those of any age.
+    pub age_ms: Option<u64>,
+    /// As `age_ms`, and the bytes that are kept, of some topics by their names.
+    pub topic_age_ms: Option<u64>,
+    pub topic_bytes: Option<u64>,
+    /// As the log's setting: segments of which less is alive are rewritten, in percent; 0 for never.
+    pub repack_below: u32,
     pub origin: Origin,
     pub commit_wait_us: u64,
     pub frame_bytes: usize,
@@ -56,6 +64,10 @@ impl Plan {
             catalogue_bytes: 64 << 10,
             prepared: 1 + random.below(2) as usize,
             retention_bytes: (!random.one_in(3)).then_some(keeps * segment_bytes),
+            age_ms: random.one_in(4).then(|| 60_000 + random.below(300_000)),
+            topic_age_ms: random.one_in(2).then(|| 20_000 + random.below(200_000)),
+            topic_bytes: random.one_in(2).then(|| 2_000 + random.below(30_000)),
+            repack_below: [0, 50, 90][random.below(3) as usize],
             origin: [Origin::Full, Origin::Group, Origin::None][random.below(3) as usize],
             commit_wait_us: if random.one_in(4) { 60 } else { 0 },
             frame_bytes: 4096 << random.below(3),
@@ -108,6 +120,26 @@ impl Plan {
         }
     }
 
+    /// How long records stay: some topics, by the end of their names, have rules of their own.
+    pub fn keep(&self) -> retention::Rules {
+        let bound = |bound: Option<u64>| bound.map_or(Bound::Store, Bound::At);
+        let rule = |pattern: &str, age_ms, bytes| Rule {
+            pattern: Wildcard::parse(pattern).expect("letters of a topic's name"),
+            age_ms,
+            bytes,
+        };
+        let topics = [
+            rule("*-0", Bound::None, Bound::None),
+            rule("*1", Bound::None, bound(self.topic_bytes)),
+            rule("*2", bound(self.topic_age_ms), Bound::Store),
+            rule("*3", bound(self.topic_age_ms), bound(self.topic_bytes)),
+        ];
+        retention::Rules {
+            age_ms: self.age_ms,
+            topics: topics.into(),
+        }
+    }
+
     pub fn settings(&self, store: StoreId, journal: JournalId) -> Settings {
         Settings {
             store,
@@ -115,7 +147,11 @@ impl Plan {
             segment_bytes: self.segment_bytes,
             prepared: self.prepared,
             retention_bytes: self.retention_bytes,
-            keeping: Keeping::default(),
+            keeping: Keeping {
+                rules: self.keep(),
+                repack_below: self.repack_below,
+                spool: None,
+            },
             origin: self.origin,
             commit_wait_us: self.commit_wait_us,
             frame_bytes: self.frame_bytes,

@@ -36,8 +36,18 @@ pub struct Known {
     pub name: String,
     /// The catalogue has said that it is durable.
     pub made: bool,
-    /// The catalogue did not have it after a crash, so it must not come back.
+    /// It was deleted, or the catalogue did not have it after a crash, so it must not come back.
     pub gone: bool,
+    pub deletion: Deletion,
+}
+
+/// How far the deletion of a topic has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    None,
+    /// It may have happened.
+    Asked,
+    Answered,
 }
 
 /// How a life ended.
@@ -417,6 +427,12 @@ impl Run {
         self.report.count(if kill { "kill" } else { "crash" });
         self.crashes += u64::from(!kill);
         let reordered = self.reorderings();
+        let is_unfinished = |path: &String| path.ends_with(".sorted");
+        let mut disks = self.disks.iter();
+        if disks.any(|disk| disk.paths().iter().any(is_unfinished)) {
+            self.report
+                .count("recovery: crash while a segment was rewritten");
+        }
         for disk in &mut self.disks {
             *disk = if kill {
                 disk.kill(&mut self.random)

@@ -51,6 +51,16 @@ pub const BUGS: &[(&str, Option<Bug>, Option<Planted>)] = &[
     inside("repair from the bad copy", Planted::RepairFromTheBadCopy),
     inside("believe an old footer", Planted::BelieveAnOldFooter),
     inside("trust what was found", Planted::TrustWhatWasFound),
+    inside("leave retired segments in use", Planted::LeaveRetiredInUse),
+    inside("repack early", Planted::RepackEarly),
+    inside("name before flush", Planted::NameBeforeFlush),
+    inside("leave out the last", Planted::LeaveOutTheLast),
+    inside("forget tombstones", Planted::ForgetTombstones),
+    inside("truncate early", Planted::TruncateEarly),
+    inside("forget empty topics", Planted::ForgetEmptyTopics),
+    inside("let go too young", Planted::LetGoTooYoung),
+    inside("admit too early", Planted::AdmitTooEarly),
+    inside("trust the longest", Planted::TrustTheLongest),
 ];
 
 const fn inside(

@@ -62,6 +62,7 @@ use bells::Bells;
 use forward::Forwarding;
 use keeping::Roll;
 use read::Reading;
+use retire::Retired;
 use scrub::Scrubbing;
 pub(super) use segment::read_footer;
 use segment::{OpenSegment, Prepared, SealedSegment};
@@ -207,6 +208,8 @@ struct Inner<D: Disk> {
     spare: VecDeque<Prepared<D::File>>,
     /// Files that nobody needs and that have another size: they go.
     doomed: VecDeque<Prepared<D::File>>,
+    /// Segments that are retired and whose files still say that they are in use, oldest first.
+    retired: VecDeque<Retired<D::File>>,
     /// Counts the segments that were replaced by their rewritten form.
     swaps: u64,
     tidied: Tidied,

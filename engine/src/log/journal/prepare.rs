@@ -31,13 +31,15 @@ const FILLS_IN_FLIGHT: usize = 4;
 
 /// Keeps one journal's segments ready. There is one for each journal.
 pub struct Preparer<D: Disk> {
-    journal: Journal<D>,
+    pub(super) journal: Journal<D>,
     /// The low watermarks over the oldest segment are on their way.
     retiring: Option<Rc<Receipt>>,
 }
 
 enum Work {
     Retire,
+    /// The file of a retired segment gets out of use.
+    Clear,
     Prepare,
     /// No more is made: what there is waits for the forwarder.
     HoldBack,
@@ -64,6 +66,7 @@ impl<D: Disk> Preparer<D> {
                 .next_work(self.retiring.is_some());
             let worked = match work {
                 Work::Retire => self.begin_to_retire().await,
+                Work::Clear => self.clear_one().await,
                 Work::Prepare => self.prepare_one().await,
                 Work::Remove => self.remove_one().await,
                 Work::HoldBack => self.hold_back(),
@@ -150,8 +153,7 @@ impl<D: Disk> Preparer<D> {
         }
     }
 
-    /// Gives a file its next life. When that fails the file stays first in line: its header may still say that it
-    /// is in use, and if a younger one were given away before it, frames would be missing between those in use.
+    /// Gives a file its next life. When that fails the file stays first in line.
     async fn give_life(&self, disk: &D, spare: Prepared<D::File>) -> io::Result<Prepared<D::File>> {
         let given = self.write_header(disk, spare.name.clone(), spare.file.clone());
         let given = given.await;
@@ -163,17 +165,32 @@ impl<D: Disk> Preparer<D> {
 
     /// Gives one file's space back to the file system.
     async fn remove_one(&mut self) -> bool {
-        let (disk, folder, spare) = {
+        let (disk, spare) = {
             let mut inner = self.journal.inner.borrow_mut();
             let doomed = inner.doomed.pop_front();
             let spare = doomed.or_else(|| inner.spare.pop_front());
-            (inner.disk.clone(), inner.folder.clone(), spare)
+            (inner.disk.clone(), spare)
         };
-        let Some(spare) = spare else { return false };
-        // Its header may still say that it is in use. It must not come back when a younger one is gone.
-        let mut removed = disk.remove(&spare.name).await;
+        match spare {
+            Some(spare) => self.remove(&disk, spare).await,
+            None => false,
+        }
+    }
+
+    /// Removes a file, durably. When it was the first of those that still say that they are in use, it is in
+    /// line no more.
+    pub(super) async fn remove(&self, disk: &D, file: Prepared<D::File>) -> bool {
+        let folder = self.journal.inner.borrow().folder.clone();
+        let mut removed = disk.remove(&file.name).await;
         removed = removed.and(disk.flush_folder(&folder).await);
-        if let Ok(file) = Rc::try_unwrap(spare.file) {
+        {
+            let mut inner = self.journal.inner.borrow_mut();
+            let first = inner.retired.front();
+            if removed.is_ok() && first.is_some_and(|first| first.segment.life == file.life) {
+                inner.retired.pop_front();
+            }
+        }
+        if let Ok(file) = Rc::try_unwrap(file.file) {
             removed = removed.and(disk.close(file).await);
         }
         if let Err(error) = &removed {
@@ -249,7 +266,7 @@ impl<D: Disk> Preparer<D> {
     }
 
     /// Gives the file a new life: what it held before means nothing from now on.
-    async fn write_header(
+    pub(super) async fn write_header(
         &self,
         disk: &D,
         name: String,
@@ -331,6 +348,9 @@ impl<D: Disk> Inner<D> {
         if self.fault.is_some() || self.ended {
             return Work::Nothing;
         }
+        if !self.retired.is_empty() {
+            return Work::Clear;
+        }
         // The reserve comes first, unless there is no room for it: raising watermarks may take it.
         if self.prepared.len() < RESERVED && (self.full.is_none() || retiring) {
             return Work::Prepare;
@@ -344,13 +364,7 @@ impl<D: Disk> Inner<D> {
         if can_commit && (dead || (over && self.oldest_is_free())) {
             return Work::Retire;
         }
-        // What is staged at a stop needs one segment at most.
-        let beside = if self.stopping {
-            0
-        } else {
-            self.settings.prepared
-        };
-        if self.prepared.len() < beside + RESERVED {
+        if self.prepared.len() < self.wanted() {
             // No file is made that would have to go again as soon as the oldest segment is retired.
             if self.over_retention() && self.oldest_is_kept() {
                 return Work::HoldBack;
@@ -370,23 +384,14 @@ impl<D: Disk> Inner<D> {
         }
     }
 
-    /// The oldest segment's frames are below the low watermarks, durably: its file may be used again.
-    fn free_oldest(&mut self) {
-        if let Some(oldest) = self.sealed.pop_front() {
-            self.recycled += 1;
-            let is_whole = oldest.file_bytes == self.settings.segment_bytes;
-            let file = Prepared {
-                name: oldest.name,
-                file: oldest.file,
-                life: oldest.life,
-            };
-            let files = if is_whole {
-                &mut self.spare
-            } else {
-                &mut self.doomed
-            };
-            files.push_back(file);
-        }
+    /// Segments that should be ready. What is staged at a stop needs one at most.
+    pub(super) fn wanted(&self) -> usize {
+        let beside = if self.stopping {
+            0
+        } else {
+            self.settings.prepared
+        };
+        beside + RESERVED
     }
 
     /// Whether the oldest segment can be taken away now.
@@ -443,7 +448,7 @@ impl<D: Disk> Inner<D> {
             .is_some_and(|bound| bound < bytes)
     }
 
-    fn note_failure(&mut self, error: &io::Error) {
+    pub(super) fn note_failure(&mut self, error: &io::Error) {
         let is_full = matches!(
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge

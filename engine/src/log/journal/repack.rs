@@ -12,6 +12,7 @@ use super::super::disk::Disk;
 use super::super::format::footer::{IndexTopic, Place};
 use super::super::format::section::Frame;
 use super::super::format::segment::{HEADER_BYTES, Kind, Opening};
+use super::super::planted::{self, Planted};
 use super::super::walk::Window;
 use super::living::{Look, is_alive};
 use super::prepare::remove_if_there;
@@ -88,14 +89,15 @@ impl<D: Disk> Tidier<D> {
         };
         let (job, receipt) = {
             let mut inner = self.journal.inner.borrow_mut();
-            let Some(job) = inner.job(life, &index.topics) else {
+            let job = inner.job(life, &index.topics);
+            let Some(job) = job.filter(|_| inner.refusal_to_change().is_none()) else {
                 return;
             };
             // What made the rest dead was staged before this frame, so it is durable when this is.
             (job, inner.stage_low_watermarks(&[]))
         };
         self.journal.bells.commit.ring();
-        if !receipt.wait().await {
+        if !planted::is(Planted::RepackEarly) && !receipt.wait().await {
             return;
         }
         let rewritten = self.rewrite(&job).await;

@@ -28,10 +28,11 @@ impl<D: Disk> Journal<D> {
     pub fn size(&self) -> Size {
         let inner = self.inner.borrow();
         let files = inner.prepared.len() + inner.spare.len();
-        let unused = files as u64 * inner.settings.segment_bytes;
+        let retired: u64 = inner.retired.iter().map(|retired| retired.file_bytes).sum();
+        let unused = files as u64 * inner.settings.segment_bytes + retired;
         let looks = inner.sealed.iter().filter_map(|sealed| sealed.look);
         Size {
-            segments: (inner.held() + files + inner.doomed.len()) as u64,
+            segments: (inner.held() + files + inner.doomed.len() + inner.retired.len()) as u64,
             recycled: inner.recycled,
             bytes: inner.held_bytes() + unused,
             dead_bytes: looks.map(|look| look.bytes - look.living).sum(),

@@ -18,7 +18,7 @@ use super::segment::{OpenSegment, Prepared, SealedSegment};
 use super::staging::Staging;
 use super::tail::Tail;
 use super::topic::Topics;
-use super::{Bells, Committer, Inner, Journal, Preparer, Settings, Tidied};
+use super::{Bells, Committer, Extent, Inner, Journal, Preparer, Settings, Tidied};
 use crate::unit::{Epoch, Micros, Sequence, Ticket, TopicId};
 use futures_util::future::{self, Either};
 use std::cell::RefCell;
@@ -64,7 +64,9 @@ pub(super) fn opening_sections<D: Disk>(inner: &mut Inner<D>) -> Vec<(SectionKin
         if inner.topics.is_deleted(topic) {
             continue;
         }
-        if let Some(extent) = inner.topics.committed(topic) {
+        let is_told =
+            |extent: &Extent| extent.low < extent.next || !planted::is(Planted::ForgetEmptyTopics);
+        if let Some(extent) = inner.topics.committed(topic).filter(is_told) {
             let (low, next) = (extent.low, extent.next);
             rows.push(CheckpointRow {
                 topic: id,
@@ -238,6 +240,7 @@ impl<D: Disk> Inner<D> {
             prepared: VecDeque::new(),
             spare: spare.into_iter().map(take_spare).collect(),
             doomed: doomed.into_iter().map(take_spare).collect(),
+            retired: VecDeque::new(),
             swaps: 0,
             tidied: Tidied::default(),
             tidy_at: Micros(0),

@@ -6,6 +6,7 @@
 
 use super::super::disk::Disk;
 use super::super::format::footer::{self, IndexTopic};
+use super::super::planted::{self, Planted};
 use super::living::Finding;
 use super::scrub::Pace;
 use super::{Inner, Journal};
@@ -166,6 +167,10 @@ impl<D: Disk> Tidier<D> {
     async fn raise(&mut self, raise: BTreeMap<TopicId, Offset>) -> bool {
         let receipt = {
             let mut inner = self.journal.inner.borrow_mut();
+            if inner.refusal_to_change().is_some() {
+                // Nobody would commit it.
+                return false;
+            }
             let over = inner.over_bytes();
             let mut rows: BTreeMap<_, _> = raise;
             for (topic, low) in over {
@@ -251,8 +256,13 @@ impl<D: Disk> Inner<D> {
     fn forget_tombstones(&mut self) {
         let sealed = self.sealed.iter().map(|sealed| sealed.clean_to);
         let others = self.closing.iter().chain(&self.open);
-        let oldest = sealed.chain(others.map(|open| open.opening.first)).min();
-        let said = |from: &Sequence| oldest.is_none_or(|oldest| oldest < *from);
+        let oldest = sealed.chain(others.map(|open| open.opening.first));
+        // A crash would bring these back.
+        let retired = self.retired.iter().map(|retired| retired.clean_to);
+        let oldest = oldest.chain(retired).min();
+        let said = |from: &Sequence| {
+            oldest.is_none_or(|oldest| oldest < *from) && !planted::is(Planted::ForgetTombstones)
+        };
         self.topics
             .buried
             .retain(|_, clean_from| clean_from.as_ref().is_none_or(said));

@@ -179,3 +179,70 @@ fn a_topic_stays_deleted_whenever_the_power_goes() {
         );
     }
 }
+
+#[test]
+fn a_tombstone_is_kept_while_a_crash_could_bring_a_retired_segment_back() {
+    let mut world = World::start(1, new_disk(1), settings(), 8);
+    fill(&mut world, 60);
+    delete(&mut world, &[0, 1, 2]);
+    for number in 0..40u32 {
+        world.store(&[event(3, vec![number as u8; 30_000])]);
+        world.tidy(1_000 + u64::from(number) * 100);
+    }
+    assert!(world.journal.buried().is_empty());
+    let held = world.journal.inner.borrow().held();
+    let crashed = world.disk.crash(&mut Random::new(1));
+    assert_eq!(in_use(&crashed, &settings()), held);
+}
+
+#[test]
+fn a_truncation_that_changes_nothing_is_answered_when_the_one_before_is_durable() {
+    for seed in seeds(40) {
+        let mut random = Random::new(seed);
+        let mut world = World::start(random.draw(), new_disk(seed), settings(), 4);
+        for number in 0..20u8 {
+            world.store(&[event(0, vec![number; 100])]);
+        }
+        let journal = world.journal.clone();
+        let answered = std::cell::Cell::new(false);
+        let both = async {
+            let first = journal.truncate(TopicIndex(0), Offset(9), None);
+            let second = async {
+                let extent = journal.truncate(TopicIndex(0), Offset(4), None).await;
+                answered.set(extent.is_ok_and(|extent| extent.low == Offset(9)));
+            };
+            futures_util::future::join(first, second).await
+        };
+        let _ = world.executor.wait_at_most(random.below(60), both);
+        let found = look(&world.disk.crash(&mut random), &settings()).unwrap();
+        let low = found.extents[&TopicId(1000)].low;
+        assert!(!answered.get() || low == Offset(9), "SEED={seed}");
+    }
+}
+
+#[test]
+fn a_tidier_that_is_at_work_ends_when_the_journal_is_stopped() {
+    let by_age = Settings {
+        keeping: Keeping {
+            rules: crate::log::retention::Rules {
+                age_ms: Some(1_000),
+                ..Default::default()
+            },
+            repack_below: 90,
+            spool: None,
+        },
+        ..settings()
+    };
+    for seed in seeds(60) {
+        let mut random = Random::new(seed);
+        let mut world = World::start(random.draw(), new_disk(seed), by_age.clone(), 4);
+        fill(&mut world, 60);
+        let disk = world.disk.crash(&mut random);
+        let mut world = World::start(random.draw(), disk, by_age.clone(), 4);
+        world.journal.tidy(Micros(1_600_000_001_000_000));
+        let _ = world
+            .executor
+            .wait_at_most(random.below(120), pause(u64::MAX));
+        world.stop();
+    }
+}

@@ -279,3 +279,27 @@ fn a_failure_on_the_way_harms_nothing() {
         assert_eq!(numbers(&world.values(1)), all, "SEED={seed} {kind:?}");
     }
 }
+
+#[test]
+fn retired_segments_leave_in_their_order_whatever_their_size() {
+    let mut world = World::start(1, new_disk(1), with_repack(), 8);
+    // The first segment stays as it was written, those behind it are rewritten, so they are smaller.
+    for number in 0..40u32 {
+        world.store(&[event(3, vec![number as u8; 20_000])]);
+    }
+    fill(&mut world, 100);
+    delete(&mut world, 1000);
+    tidy_up(&mut world);
+    assert!(!sorted_files(&world.disk, &with_repack()).is_empty());
+    for topic in [1001, 1002, 1003] {
+        delete(&mut world, topic);
+    }
+    for seconds in 40..60 {
+        world.tidy(seconds * 100);
+        let crashed = world.disk.copy_after_crash(&mut Random::new(seconds));
+        look(&crashed, &with_repack()).unwrap();
+    }
+    let held = world.journal.inner.borrow().held();
+    assert!(held < 3, "all but the newest segments are retired");
+    assert_eq!(in_use(&world.disk, &with_repack()), held);
+}
