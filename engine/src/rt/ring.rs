@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_ring_that_cannot_be_is_refused_as_the_kernel_says() {
         let mut parameters = io_uring_params::default();
-        assert_eq!(setup(0, &mut parameters), -1);
+        assert_eq!(setup(0, &raw mut parameters), -1);
         let error = std::io::Error::last_os_error();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
         assert!(parameters.flags.is_empty());
