@@ -155,7 +155,7 @@ impl Producer {
                 }
                 // Each transaction that is given up is told by who gives it up, with the reason.
                 Told::Line { text, .. } if text.contains(FAILED) => {
-                    tracing::debug!("kafka: {text}")
+                    tracing::debug!("kafka: {text}");
                 }
                 Told::Line { grave, text } => say(grave, &text),
                 Told::Nothing => {}
