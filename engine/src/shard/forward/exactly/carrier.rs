@@ -237,6 +237,9 @@ impl Carrier {
         }
         *failures += 1;
         set.closed = true;
+        // Two engines under one name must not fence each other in step for ever: the pause is before the name is
+        // taken, never between that and the attempt, and is not the same for both.
+        self.rest(pause(*failures) + self.draw())?;
         if is_over {
             let found;
             (*producer, found) = self.reach()?;
@@ -246,8 +249,12 @@ impl Carrier {
             }
             self.check_nobody_else(found, &why)?;
         }
-        self.rest(pause(*failures))?;
         Ok(false)
+    }
+
+    /// Up to half a second, by chance.
+    fn draw(&self) -> Duration {
+        Duration::from_micros(self.clock.now().0 % 500_000)
     }
 
     /// Kafka's cursor is the one that this thread wrote last.
