@@ -2,11 +2,16 @@
 
 use super::client::Client;
 use super::run::{Deletion, Run};
+use futures_util::future::{self, Either};
 use ringtail::log::journal::{Extent, ReadError, TruncateError};
+use ringtail::log::simulated::pause;
 use ringtail::unit::{Offset, TopicId, TopicIndex};
 
 /// What time goes on by at some ticks: more than the log waits between two looks at all its segments.
 const TICK_US: u64 = 11_000_000;
+/// Polls between two ticks while an operator waits, and how many of these an answer may take.
+const TICK_POLLS: u64 = 60;
+const PATIENCE_TICKS: u64 = 100;
 /// More than a batch of one record of a client adds to that record's bytes.
 const OVERHEAD_BYTES: u64 = 200;
 
@@ -82,6 +87,20 @@ impl Client<'_> {
         run.report.count("operation: tick");
     }
 
+    /// Waits while the store's ticks go on. With a full disk that may be for ever, so it ends.
+    async fn have_patience<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        for _ in 0..PATIENCE_TICKS {
+            let tick = std::pin::pin!(pause(TICK_POLLS));
+            if let Either::Left((done, _)) = future::select(work.as_mut(), tick).await {
+                return Some(done);
+            }
+            self.tick();
+        }
+        self.run.report.count("operation: given up");
+        None
+    }
+
     /// Lets the older records of a topic go: what is below is not shown any more, what is above is there.
     pub async fn truncate(&mut self, journal: usize) -> Result<(), String> {
         let Some(row) = self.choose_row() else {
@@ -105,8 +124,12 @@ impl Client<'_> {
         run.tell_operation(|| {
             format!("journal {journal}: {number} goes below {low}, {before_ms:?}")
         });
-        let truncated = handle.truncate(topic, Offset(low), before_ms).await;
+        let work = handle.truncate(topic, Offset(low), before_ms);
+        let truncated = self.have_patience(work).await;
         self.hear()?;
+        let Some(truncated) = truncated else {
+            return Ok(());
+        };
         if self.is_short() {
             return Ok(());
         }
@@ -177,7 +200,11 @@ impl Client<'_> {
         self.run
             .tell_operation(|| format!("topic {number} is deleted"));
         self.run.topics[number].deletion = Deletion::Asked;
-        let removed = self.machine.catalogue.remove(&[id]).await;
+        let catalogue = self.machine.catalogue.journal().clone();
+        let removed = self.have_patience(catalogue.delete(&[id])).await;
+        let Some(removed) = removed else {
+            return Ok(());
+        };
         if let Err(error) = removed {
             self.run.report.count("operation: delete refused");
             return self.must_have_reason(&error.to_string());
