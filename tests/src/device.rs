@@ -1,4 +1,4 @@
-//! A disk of our own, and the kernel's count of its flushes.
+//! A disk of our own, which can be made to fail, and the kernel's count of its flushes.
 
 use crate::program::as_root;
 use crate::scratch::Scratch;
@@ -14,10 +14,24 @@ pub struct OwnDisk {
     mount: PathBuf,
 }
 
+/// Tells a loop device that it ends after so many bytes, 0 for the whole file (loop(4), `lo_sizelimit`).
+const LIMIT: &str = "
+import fcntl, struct, sys
+LOOP_SET_STATUS64, LOOP_GET_STATUS64 = 0x4C04, 0x4C05
+with open(sys.argv[1], 'rb') as device:
+    status = bytearray(232)
+    fcntl.ioctl(device, LOOP_GET_STATUS64, status)
+    struct.pack_into('<Q', status, 32, int(sys.argv[2]))
+    fcntl.ioctl(device, LOOP_SET_STATUS64, bytes(status))
+";
+/// What is left of a failing device: its first sector.
+const LEFT_BYTES: u64 = 512;
+
 impl OwnDisk {
     /// Makes and mounts it; needs root (or `sudo` that asks nothing) and loop devices.
     pub fn new(scratch: &Scratch, bytes: u64) -> Result<Self, String> {
-        let (image, mount) = (scratch.join("disk.img"), scratch.join("disk"));
+        let image = scratch.join("disk.img");
+        let mount = scratch.join("disk");
         let file = fs::File::create(&image).map_err(|error| error.to_string())?;
         file.set_len(bytes).map_err(|error| error.to_string())?;
         fs::create_dir_all(&mount).map_err(|error| error.to_string())?;
@@ -50,6 +64,52 @@ impl OwnDisk {
 
     pub fn path(&self) -> &Path {
         &self.mount
+    }
+
+    /// From now on the block device answers every read and write with `EIO`, as a disk does whose cable was
+    /// pulled: the kernel's own error, from below the file system. What was flushed is kept.
+    ///
+    /// # Panics
+    /// When the kernel does not allow it.
+    pub fn fail(&self) {
+        self.limit(LEFT_BYTES);
+    }
+
+    /// The device is whole again, and mounted anew, as an operator has to: the file system gave itself up at
+    /// the first error. Nobody may have a file of it open.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    pub fn come_back(&self) {
+        self.limit(0);
+        self.unmount();
+        self.mount();
+    }
+
+    /// The folder is there, and what is mounted on it is not.
+    ///
+    /// # Panics
+    /// When somebody has a file of it open.
+    pub fn unmount(&self) {
+        let unmounted = as_root(&["umount".as_ref(), self.mount.as_os_str()]);
+        unmounted.expect("nobody uses the disk");
+    }
+
+    /// # Panics
+    /// When it is mounted, or the file system is beyond what its journal repairs.
+    pub fn mount(&self) {
+        let mounted = as_root(&[
+            "mount".as_ref(),
+            self.device.as_ref(),
+            self.mount.as_os_str(),
+        ]);
+        mounted.expect("the file system can be mounted");
+    }
+
+    fn limit(&self, bytes: u64) {
+        let bytes = bytes.to_string();
+        let told = as_root(&["python3", "-c", LIMIT, &self.device, &bytes]);
+        told.expect("root, or sudo, python3, and a kernel whose loop devices can be cut short");
     }
 }
 

@@ -21,6 +21,7 @@ const STOP_SECONDS: u32 = 60;
 pub struct Setup {
     folder: PathBuf,
     settings: BTreeMap<String, String>,
+    words: Vec<String>,
 }
 
 impl Setup {
@@ -30,6 +31,7 @@ impl Setup {
         let setup = Self {
             folder: scratch.path().into(),
             settings: BTreeMap::new(),
+            words: Vec::new(),
         };
         setup
             .volume(&scratch.join("store"))
@@ -48,6 +50,12 @@ impl Setup {
         self
     }
 
+    /// One more word behind `ringtail serve`.
+    pub fn word(mut self, word: &str) -> Self {
+        self.words.push(word.into());
+        self
+    }
+
     /// The store's one volume.
     pub fn volume(self, folder: &Path) -> Self {
         self.set("RINGTAIL_LOG_VOLUMES", folder.display())
@@ -56,7 +64,8 @@ impl Setup {
     /// The command as it would be started.
     pub fn command(&self) -> Command {
         let mut command = program::clean(&program::built("ringtail"));
-        command.arg("serve").current_dir(&self.folder);
+        command.arg("serve").args(&self.words);
+        command.current_dir(&self.folder);
         command.envs(&self.settings);
         command
     }

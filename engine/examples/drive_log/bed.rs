@@ -22,6 +22,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 const FOLDER: &str = "journal-0";
+/// Frames that are offered for each that may be in flight.
+const FRAMES_OFFERED: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -179,10 +181,12 @@ impl Bed {
         }
     }
 
-    /// Writes until `go_on` says no, with a little more outstanding than can be in flight.
+    /// Writes until `go_on` says no. Frames become durable in their order and are written in any: with no more
+    /// outstanding than can be in flight, one slow write would leave the disk idle behind it, as no server with
+    /// its thousands of clients would.
     pub(crate) async fn write_while(&self, mut go_on: impl FnMut(&Done) -> bool) -> Done {
         let bell = self.bell();
-        let window = self.shape.frames_in_flight * self.shape.frame_bytes;
+        let window = FRAMES_OFFERED * self.shape.frames_in_flight * self.shape.frame_bytes;
         let each = (self.shape.bytes * self.shape.events) as usize;
         let (mut outstanding, mut waiting) = (VecDeque::new(), 0);
         let mut done = Done::default();

@@ -104,6 +104,9 @@ pub(super) fn lock_all(folders: &[PathBuf], allowances: &Allowances) -> Result<V
 
 /// The inner error is the folder's own and may be gone without.
 fn lock(root: &Path) -> Result<Result<Lock, rt::Error>, Error> {
+    if let Err(error) = rt::mounts::check(root) {
+        return Ok(Err(error));
+    }
     let made = std::fs::create_dir_all(root);
     if let Err(source) = made {
         return Ok(Err(rt::Error::Volume {

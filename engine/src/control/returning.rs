@@ -9,6 +9,7 @@ use super::catalogue::Keeper;
 use super::config::Settings;
 use super::fleet::Fleet;
 use super::house::{self, Folder};
+use super::volumes::{Overview, Row, overview};
 use crate::limit;
 use crate::log::report::{VolumeReport, VolumeState};
 use crate::log::store;
@@ -36,6 +37,49 @@ impl Patience {
             waited,
         }
     }
+}
+
+/// What was said of the volumes last, so that each change is said once.
+#[derive(Debug, Default)]
+struct Told {
+    /// State, and tenths of a rebuild that are done, by folder.
+    rows: BTreeMap<String, (String, u32)>,
+}
+
+impl Told {
+    /// A line for each volume that stands otherwise than before, and whether it is bad news.
+    fn news(&mut self, seen: &Overview) -> Vec<(bool, String)> {
+        let mut news = Vec::new();
+        for row in &seen.volumes {
+            let now = (row.state.clone(), tenths(row));
+            let before = self.rows.insert(row.folder.clone(), now.clone());
+            // The start has said what it found; a volume may have failed since.
+            let is_news = match before {
+                None => row.state == "fenced",
+                Some(before) => before != now,
+            };
+            if !is_news {
+                continue;
+            }
+            let why = row.reason.as_deref().map(|why| format!(" ({why})"));
+            let progress = row.rebuilt.map(|share| format!(" {:.0} %", 100.0 * share));
+            let (state, why) = (&row.state, why.unwrap_or_default());
+            let progress = progress.unwrap_or_default();
+            let (copies, all) = (seen.copies, seen.volumes.len());
+            news.push((
+                1 < row.rank(),
+                format!(
+                    "the volume {} is {state}{progress}{why}; a new event goes to {copies} of {all} volumes",
+                    row.folder
+                ),
+            ));
+        }
+        news
+    }
+}
+
+fn tenths(row: &Row) -> u32 {
+    row.rebuilt.map_or(0, |share| (10.0 * share) as u32)
 }
 
 /// Folders that some journal is without and nobody fills. Those that the operator left out are left alone.
@@ -66,12 +110,22 @@ pub(super) async fn serve(
         return;
     }
     let mut patience: BTreeMap<PathBuf, Patience> = BTreeMap::new();
+    let mut told = Told::default();
+    let copies = settings.shard.log.copies;
     for round in 1.. {
         rest.sleep(Duration::from_millis(limit::VOLUME_RETRY_MS))
             .await;
         let Ok(reports) = fleet.volumes().await else {
             continue;
         };
+        let seen = overview(&reports, copies.volumes_min, copies.durable_volumes);
+        for (is_bad, line) in told.news(&seen) {
+            if is_bad {
+                tracing::error!("{line}");
+            } else {
+                tracing::info!("{line}");
+            }
+        }
         for folder in missing(&folders, &reports) {
             let tried = patience.entry(folder.path.clone()).or_default();
             if round < tried.next {
@@ -132,6 +186,44 @@ async fn recall(settings: &Settings, folders: &[Folder], wanted: &Folder) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_change_of_a_volume_is_said_once() {
+        use crate::log::report::{LossCounts, ScrubCounts};
+        use crate::unit::JournalId;
+        let seen = |state| {
+            let report = |volume: u32, state| VolumeReport {
+                journal: JournalId(0),
+                volume: Some(volume),
+                folder: format!("/v{volume}"),
+                state,
+                scrub: ScrubCounts::default(),
+                losses: LossCounts::default(),
+            };
+            overview(&[report(1, VolumeState::InService), report(2, state)], 1, 0)
+        };
+        let fenced = || VolumeState::Fenced {
+            reason: "Input/output error".into(),
+        };
+        let mut told = Told::default();
+        assert_eq!(told.news(&seen(VolumeState::InService)), []);
+        let line = "the volume /v2 is fenced (journal 0: Input/output error); a new event goes to 1 of 2 volumes";
+        assert_eq!(told.news(&seen(fenced())), [(true, line.to_owned())]);
+        assert_eq!(told.news(&seen(fenced())), []);
+        let rebuilding = |done_bytes| VolumeState::Rebuilding {
+            done_bytes,
+            total_bytes: 100,
+        };
+        let [(false, line)] = &told.news(&seen(rebuilding(34)))[..] else {
+            panic!("one line, and no bad news");
+        };
+        assert!(line.contains("rebuilding 34 %"), "{line}");
+        assert_eq!(told.news(&seen(rebuilding(39))), []);
+        assert_eq!(told.news(&seen(rebuilding(40))).len(), 1);
+        assert_eq!(told.news(&seen(VolumeState::InService)).len(), 1);
+        // One that failed before anybody looked is news, too.
+        assert_eq!(Told::default().news(&seen(fenced())).len(), 1);
+    }
 
     #[test]
     fn a_folder_that_fails_is_tried_ever_more_rarely() {

@@ -2,7 +2,7 @@
 //!
 //! Each journal has its own view of each volume; a volume is as good as the journal that sees it worst.
 
-use crate::log::report::{ScrubCounts, VolumeReport, VolumeState};
+use crate::log::report::{LossCounts, ScrubCounts, VolumeReport, VolumeState};
 use crate::log::store::CATALOGUE_JOURNAL;
 use crate::unit::JournalId;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,10 @@ pub(crate) struct Overview {
     pub(crate) pieces_repaired: u64,
     /// Damaged pieces of which no whole copy was found when they were last looked at.
     pub(crate) pieces_lost: u64,
+    /// Losses that operators accepted with `--accept-loss`, since the store was made.
+    pub(crate) losses_accepted: u64,
+    /// Offsets in them that may have been in use.
+    pub(crate) offsets_lost: u64,
     pub(crate) volumes: Vec<Row>,
 }
 
@@ -87,11 +91,13 @@ pub(crate) fn overview(
     let mut by_folder: BTreeMap<&str, Vec<&VolumeReport>> = BTreeMap::new();
     let mut in_service: BTreeMap<JournalId, u32> = BTreeMap::new();
     let mut scrubs: BTreeMap<JournalId, ScrubCounts> = BTreeMap::new();
+    let mut losses: BTreeMap<JournalId, LossCounts> = BTreeMap::new();
     for report in reports {
         by_folder.entry(&report.folder).or_default().push(report);
         let serves = report.state == VolumeState::InService;
         *in_service.entry(report.journal).or_default() += u32::from(serves);
         scrubs.insert(report.journal, report.scrub);
+        losses.insert(report.journal, report.losses);
     }
     let rows = by_folder.into_iter().map(|(folder, reports)| {
         let left = |report: &&VolumeReport| {
@@ -115,6 +121,8 @@ pub(crate) fn overview(
         scrubbed_bytes: scrubs.values().map(|scrub| scrub.bytes).sum(),
         pieces_repaired: scrubs.values().map(|scrub| scrub.repaired).sum(),
         pieces_lost: scrubs.values().map(|scrub| scrub.lost).sum(),
+        losses_accepted: losses.values().map(|lost| lost.places).sum(),
+        offsets_lost: losses.values().map(|lost| lost.offsets).sum(),
     }
 }
 
@@ -156,6 +164,22 @@ fn rebuilt(reports: &[&VolumeReport]) -> Option<f64> {
     })
 }
 
+impl Overview {
+    /// How many volumes get new events, and who is out: a line for people, when there are several.
+    pub(crate) fn copies_line(&self) -> Option<String> {
+        let out = self.volumes.iter().filter(|row| row.rank() != 0);
+        let out: Vec<_> = out
+            .map(|row| format!("{} {}", row.folder, row.state))
+            .collect();
+        let out = match &out[..] {
+            [] => String::new(),
+            out => format!(" ({})", out.join(", ")),
+        };
+        let (copies, all) = (self.copies, self.volumes.len());
+        (1 < all).then(|| format!("copies: a new event goes to {copies} of {all} volumes{out}\n"))
+    }
+}
+
 impl fmt::Display for Overview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waits = match self.durable_volumes {
@@ -174,6 +198,13 @@ impl fmt::Display for Overview {
             "All checked: {scrub}. Damaged pieces repaired: {}, lost: {}.\n",
             self.pieces_repaired, self.pieces_lost
         )?;
+        if 0 < self.losses_accepted {
+            writeln!(
+                f,
+                "Lost for good, as operators accepted: {} stretches of the log, up to {} events.\n",
+                self.losses_accepted, self.offsets_lost
+            )?;
+        }
         let width = self.volumes.iter().map(|row| row.folder.len());
         let width = width.max().unwrap_or_default().max(6);
         writeln!(
@@ -248,7 +279,6 @@ fn date(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::report::ScrubCounts;
 
     fn report(journal: u32, volume: u32, state: VolumeState) -> VolumeReport {
         VolumeReport {
@@ -263,6 +293,7 @@ mod tests {
                 lost: 0,
                 last_pass_ms: Some(1_000 * i64::from(journal + 1)),
             },
+            losses: LossCounts::default(),
         }
     }
 

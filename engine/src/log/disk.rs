@@ -82,6 +82,12 @@ pub trait Disk: Clone + 'static {
         bytes: usize,
     ) -> impl Future<Output = io::Result<Self::Buffer>>;
 
+    /// Whether it lies on another file system than the machine's root, as a folder does on which a disk is
+    /// mounted. `false` where nobody can tell.
+    fn is_mounted(&self) -> bool {
+        false
+    }
+
     /// How many copies there are of what was written. They should be the same, but a copy may have decayed.
     fn copies(&self) -> usize {
         1
@@ -130,6 +136,10 @@ impl Disk for Volume {
     type File = File;
     type Buffer = Buffer;
     type Frozen = Frozen;
+
+    fn is_mounted(&self) -> bool {
+        self.is_mounted()
+    }
 
     fn buffer(&self, bytes: usize) -> Buffer {
         self.buffer(bytes)

@@ -1,5 +1,6 @@
 //! What a journal tells operators of its volumes: plain values that cross cores.
 
+use super::format::loss::Loss;
 use crate::unit::JournalId;
 
 /// How one volume stands for one journal.
@@ -30,6 +31,26 @@ pub struct ScrubCounts {
     pub last_pass_ms: Option<i64>,
 }
 
+/// What one journal has lost for good: damage without a whole copy that an operator has accepted, from the
+/// journal's first day on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LossCounts {
+    /// Stretches of the chain that were given up.
+    pub places: u64,
+    /// Offsets in them that may have been in use, of all topics.
+    pub offsets: u64,
+}
+
+impl LossCounts {
+    pub fn of(losses: &[Loss]) -> Self {
+        let ranges = losses.iter().flat_map(|loss| &loss.topics);
+        Self {
+            places: losses.len() as u64,
+            offsets: ranges.map(|range| range.next.0 - range.first.0).sum(),
+        }
+    }
+}
+
 /// One volume as one journal sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeReport {
@@ -40,4 +61,6 @@ pub struct VolumeReport {
     pub state: VolumeState,
     /// The journal's; the same for each of its volumes.
     pub scrub: ScrubCounts,
+    /// The journal's, too.
+    pub losses: LossCounts,
 }

@@ -104,6 +104,12 @@ impl SimulatedDisk {
         }
     }
 
+    /// The same disk, mounted in a folder of its own.
+    pub fn mounted(self) -> Self {
+        self.platter.borrow_mut().is_mounted = true;
+        self
+    }
+
     /// Turns the machine off and on: the disk keeps what was flushed, and of the rest what `random` says.
     /// Handles from before are dead.
     pub fn crash(&self, random: &mut Random) -> Self {
@@ -285,6 +291,10 @@ impl Disk for SimulatedDisk {
     type File = File;
     type Buffer = Vec<u8>;
     type Frozen = Rc<Vec<u8>>;
+
+    fn is_mounted(&self) -> bool {
+        self.platter.borrow().is_mounted
+    }
 
     fn buffer(&self, bytes: usize) -> Vec<u8> {
         // Arbitrary contents, so that who forgets to write them is found out.

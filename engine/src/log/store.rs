@@ -13,6 +13,8 @@ use crate::unit::JournalId;
 use std::io;
 
 pub const SUPERBLOCK: &str = "superblock";
+/// An operator's word that an empty folder is meant to become a volume.
+pub const CONSENT: &str = "new-volume";
 pub const LOCK: &str = "lock";
 pub const CATALOGUE: &str = "catalogue";
 /// The catalogue is a journal of a number of its own.
@@ -39,6 +41,13 @@ pub enum StoreError {
          set log.segment_bytes to {found}"
     )]
     SegmentBytes { found: u64, wanted: u64 },
+    /// Its disk is missing, or it is a new one in a place that was not expected.
+    #[error(
+        "it is empty and on the root file system, and the store is missing {missing}, which had a disk of its own: \
+         mount that disk; if this folder is to be a new volume all the same, make an empty file named {CONSENT} \
+         in it"
+    )]
+    NotMounted { missing: String },
     #[error("the volume {name}: {source}")]
     Volume {
         name: String,
@@ -120,7 +129,7 @@ pub async fn open<D: Disk>(
             let (found, wanted) = (found.segment_bytes, segment_bytes);
             return Err(StoreError::SegmentBytes { found, wanted });
         }
-        Some(found) => found.grown(journals, found.volumes),
+        Some(found) => found.grown(journals, found.volumes, found.mounted),
         None => Superblock::of_new_store(StoreId(draw_id()), 1, journals, segment_bytes),
     };
     establish(disk, known, &superblock).await?;
@@ -139,14 +148,16 @@ impl Superblock {
             generation: 1,
             features: Features::default(),
             journals_before: 0,
+            mounted: 0,
         }
     }
 
     /// The same with at least so many journals and volumes.
-    fn grown(self, journals: u32, volumes: u32) -> Self {
+    fn grown(self, journals: u32, volumes: u32, mounted: u64) -> Self {
         let grown = Self {
             journals: self.journals.max(journals),
             volumes: self.volumes.max(volumes),
+            mounted,
             ..self
         };
         let generation = self.generation + u64::from(grown != self);

@@ -133,6 +133,13 @@ impl Volume {
         &self.inner.root
     }
 
+    /// Whether it lies on another file system than `/`. Asks the kernel.
+    pub fn is_mounted(&self) -> bool {
+        let device = |path: &Path| std::fs::metadata(path).map(|data| data.dev());
+        let both = (device(&self.inner.root), device(Path::new("/")));
+        matches!(both, (Ok(own), Ok(root)) if own != root)
+    }
+
     /// A buffer of `bytes` bytes with arbitrary contents; from registered memory while there is some.
     ///
     /// # Panics

@@ -33,6 +33,7 @@ mod first_task;
 pub mod host;
 pub mod hyper;
 pub mod mailbox;
+pub mod mounts;
 pub mod notify;
 pub mod ring;
 pub mod stream;
@@ -82,6 +83,12 @@ pub enum Error {
          use ext4 or xfs, or set log.allow_any_filesystem = true for a trial"
     )]
     FileSystem { folder: PathBuf, kind: String },
+
+    #[error(
+        "{folder} lies below {point}, which is a mount point in /etc/fstab, and nothing is mounted there: mount its \
+         disk, or take the line out of /etc/fstab"
+    )]
+    NotMounted { folder: PathBuf, point: PathBuf },
 
     #[error("{folder} cannot hold a volume: {what} failed: {source}")]
     Volume {

@@ -7,7 +7,7 @@ use crate::limit;
 use crate::log::journal::{Journal, RebuildError};
 use crate::log::mirror::{Member, Mirror, Rules, Standing, State};
 use crate::log::reconcile::Permissions;
-use crate::log::report::{ScrubCounts, VolumeReport, VolumeState};
+use crate::log::report::{LossCounts, ScrubCounts, VolumeReport, VolumeState};
 use crate::log::{Copies, Flush};
 use crate::rt;
 use crate::rt::file::{self, Volume};
@@ -53,6 +53,7 @@ pub fn reports(
     let standing = newest(journal.mirror().standing());
     let fault = journal.fault().filter(|_| standing.len() == 1);
     let scrubbed = journal.scrubbed();
+    let losses = LossCounts::of(&journal.losses());
     let report = |folder: &str, volume, state| VolumeReport {
         journal: id,
         volume,
@@ -65,6 +66,7 @@ pub fn reports(
             lost: scrubbed.lost,
             last_pass_ms: last_scrub.get(),
         },
+        losses,
     };
     let known = standing.iter().map(|standing| {
         let state = state_of(&standing.state, fault.as_deref());

@@ -47,6 +47,8 @@ struct Office {
     has_no_log: bool,
     /// Whether events are forwarded from the log.
     spools: bool,
+    /// There is more than one copy of events.
+    several: bool,
     connections: Cell<usize>,
     /// Connections that found the port full.
     turned_away: Cell<u64>,
@@ -60,6 +62,7 @@ pub(super) fn serve(listener: Listener, fleet: Rc<Fleet>, settings: &Settings) -
         copies: settings.shard.log.copies,
         has_no_log: settings.shard.kafka.is_some(),
         spools: settings.shard.spool.is_some(),
+        several: 1 < settings.shard.log.volumes.len(),
         connections: Cell::new(0),
         turned_away: Cell::new(0),
     });
@@ -134,7 +137,10 @@ impl Office {
         let parts: Vec<&str> = uri.path().split('/').skip(1).collect();
         match parts[..] {
             ["healthz"] => pages::health(),
-            ["readyz"] => pages::readiness(&self.fleet, self.spools).await,
+            ["readyz"] => {
+                let copies = self.several.then_some(self.copies);
+                pages::readiness(&self.fleet, copies, self.spools).await
+            }
             ["topics"] => pages::topics(&self.fleet).await,
             ["volumes"] => pages::volumes(&self.fleet, self.copies).await,
             ["topics", topic, "partitions", partition, "records"] => {

@@ -24,16 +24,31 @@ pub(super) fn health() -> Reply {
 }
 
 /// Would an event sent now be acknowledged?
-pub(super) async fn readiness(fleet: &Fleet, spools: bool) -> Reply {
+/// And, where there are rules for several volumes, how many copies would it get?
+pub(super) async fn readiness(fleet: &Fleet, rules: Option<Copies>, spools: bool) -> Reply {
+    let copies = match rules {
+        Some(rules) => copies(fleet, rules).await,
+        None => String::new(),
+    };
     match fleet.unready() {
         None if spools => {
             let backlog = fleet.snapshots().await.map(|shards| backlog(&shards));
             let backlog = backlog.unwrap_or_default();
-            reply(StatusCode::OK, TEXT, format!("ready\n{backlog}"))
+            reply(StatusCode::OK, TEXT, format!("ready\n{copies}{backlog}"))
         }
-        None => reply(StatusCode::OK, TEXT, "ready\n"),
-        Some(why) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
+        None => reply(StatusCode::OK, TEXT, format!("ready\n{copies}")),
+        Some(why) => {
+            let text = format!("{why}\n{copies}");
+            reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
+        }
     }
+}
+
+/// The line about copies; empty while a shard does not answer.
+async fn copies(fleet: &Fleet, rules: Copies) -> String {
+    let reports = fleet.volumes().await.unwrap_or_default();
+    let seen = overview(&reports, rules.volumes_min, rules.durable_volumes);
+    seen.copies_line().unwrap_or_default()
 }
 
 /// What waits for Kafka, a line for each journal.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::metrics::tests::snapshot;
-use crate::log::report::{ScrubCounts, VolumeState};
+use crate::log::report::{LossCounts, ScrubCounts, VolumeState};
 use crate::route::{Pattern, Topic};
 use crate::rt::executor::{self, Handle, Plan};
 use crate::rt::mailbox::{Receiver, Sender, mailbox};
@@ -78,6 +78,7 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
                     folder: "/v".into(),
                     state: VolumeState::InService,
                     scrub: ScrubCounts::default(),
+                    losses: LossCounts::default(),
                 }],
             },
             Order::Snapshot { ticket } => Report::Snapshot {

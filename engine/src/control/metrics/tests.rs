@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::volumes::overview;
-use crate::log::report::{ScrubCounts, VolumeReport, VolumeState};
+use crate::log::report::{LossCounts, ScrubCounts, VolumeReport, VolumeState};
 use crate::route::{Pattern, Topic};
 use crate::shard::census::{BORDERS_MS, Counted, GroupCounts, OTHER, PairCounts, Tally};
 use crate::shard::probe::Counters;
@@ -251,6 +251,10 @@ fn volumes_are_told_by_folder() {
             repaired: 3,
             ..ScrubCounts::default()
         },
+        losses: LossCounts {
+            places: 1,
+            offsets: 40,
+        },
     };
     let reason = "slow".to_owned();
     let reports = [
@@ -267,4 +271,7 @@ fn volumes_are_told_by_folder() {
     assert_eq!(value(&text, "ringtail_volume_state{volume=\"/v1\"}"), 0);
     assert_eq!(value(&text, "ringtail_volume_state{volume=\"/v2\"}"), 2);
     assert_eq!(value(&text, "ringtail_pieces_repaired_total"), 3);
+    // One journal tells it for each of its volumes; it is one loss.
+    assert_eq!(value(&text, "ringtail_losses_accepted_total"), 1);
+    assert_eq!(value(&text, "ringtail_offsets_lost_total"), 40);
 }

@@ -53,6 +53,18 @@ pub(super) fn write(page: &mut Page, seen: &Overview) {
             "Damaged pieces of log files of which no whole copy was found.",
             seen.pieces_lost,
         ),
+        (
+            "ringtail_losses_accepted_total",
+            Family::Counter,
+            "Stretches of the log that were lost for good and accepted by operators, since the store was made.",
+            seen.losses_accepted,
+        ),
+        (
+            "ringtail_offsets_lost_total",
+            Family::Counter,
+            "Offsets in them that may have been in use, of all topics.",
+            seen.offsets_lost,
+        ),
     ];
     for (name, family, help, value) in scrubbed {
         page.head(name, family, help);

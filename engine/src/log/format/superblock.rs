@@ -14,6 +14,8 @@
 //! | 56 | 8  | generation: one more at each rewriting |
 //! | 64 | 24 | feature bits |
 //! | 88 | 4  | journals before: how many journals there were when the volume joined the store |
+//! | 92 | 4  | zero |
+//! | 96 | 8  | mounted: a bit for each of the volumes 0 to 63 that was not on the root file system |
 //!
 //! Two copies, one block each: the first is written and flushed before the second is touched, so one
 //! of them is always whole. The newer generation counts.
@@ -41,6 +43,9 @@ pub struct Superblock {
     /// Journals below this number, and the catalogue when it is not 0, were there before the volume: one that
     /// is empty here has not been copied yet. 0 for the volumes that the store was made with.
     pub journals_before: u32,
+    /// A bit for each volume, up to number 63, that was not on the root file system when it was opened last: one
+    /// that is missing is not replaced by a folder that is.
+    pub mounted: u64,
 }
 
 impl Superblock {
@@ -60,6 +65,8 @@ impl Superblock {
         out.u64(self.generation);
         self.features.write(&mut out);
         out.u32(self.journals_before);
+        out.u32(0);
+        out.u64(self.mounted);
         out.zero_until(BYTES);
         let checksum = checksum::crc64(&block[16..]);
         block[8..16].copy_from_slice(&checksum.to_le_bytes());
@@ -82,7 +89,7 @@ impl Superblock {
         let store = StoreId(from.u128()?);
         let version = from.u16()?;
         from.u16()?;
-        let superblock = Self {
+        let mut superblock = Self {
             store,
             volume: from.u32()?,
             volumes: from.u32()?,
@@ -91,7 +98,10 @@ impl Superblock {
             generation: from.u64()?,
             features: Features::read(from)?,
             journals_before: from.u32()?,
+            mounted: 0,
         };
+        from.u32()?;
+        superblock.mounted = from.u64()?;
         Some(match version {
             VERSION => superblock.features.check().map(|()| superblock),
             other => Err(Defect::Version(other)),
@@ -134,6 +144,7 @@ mod tests {
                 ..Features::default()
             },
             journals_before: 2,
+            mounted: 5,
         }
     }
 
@@ -144,6 +155,7 @@ mod tests {
         assert_eq!(Superblock::decode(&block), Ok(example()));
         assert_eq!(&block[40..44], &3u32.to_le_bytes());
         assert_eq!(&block[88..92], &2u32.to_le_bytes());
+        assert_eq!(&block[96..104], &5u64.to_le_bytes());
     }
 
     #[test]

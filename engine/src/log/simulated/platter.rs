@@ -92,6 +92,8 @@ pub(super) struct Platter {
     /// What is to go wrong, after so many more writes.
     pub(super) trick: Option<(Trick, Aim, u64)>,
     pub(super) damage: Damage,
+    /// It is not the disk that the machine runs from.
+    pub(super) is_mounted: bool,
 }
 
 impl Platter {
@@ -111,6 +113,7 @@ impl Platter {
             writes: 0,
             trick: None,
             damage: Damage::default(),
+            is_mounted: false,
         }
     }
 

@@ -3,12 +3,13 @@
 //! Always:  a volume is what its superblock says, never what its place in the configuration says. One of
 //!          another store or with other segments stops the start before anything is written anywhere.
 //!          A fresh volume's number is noted on all others before the volume has it.
+//!          Where a disk was mounted, an empty folder without one does not take its place.
 
 use super::super::disk::Disk;
 use super::super::format::superblock::Superblock;
 use super::super::format::{Defect, StoreId};
 use super::super::mirror::Member;
-use super::{Known, StoreError, establish, know};
+use super::{CONSENT, Known, StoreError, establish, know};
 use std::rc::Rc;
 
 /// A store whose volumes say who they are.
@@ -25,6 +26,8 @@ struct Place<D> {
     name: Rc<str>,
     disk: D,
     known: Known,
+    /// It lies on another file system than the machine's.
+    is_mounted: bool,
 }
 
 /// What the store is, before anything is written.
@@ -35,6 +38,8 @@ struct Plan {
     journals_before: u32,
     volumes: u32,
     segment_bytes: u64,
+    /// See [`Superblock::mounted`]; without the fresh ones.
+    mounted: u64,
 }
 
 /// Opens the store on `places`, each with its name, or makes one; afterwards it has at least `journals`
@@ -52,11 +57,13 @@ pub async fn open_volumes<D: Disk>(
     let mut known = Vec::new();
     let mut unusable = Vec::new();
     for (name, disk) in places {
+        let is_mounted = disk.is_mounted();
         match know(&disk).await {
             Ok(found) => known.push(Place {
                 name,
                 disk,
                 known: found,
+                is_mounted,
             }),
             Err(error) if is_for_operator(&error) => return Err(named(&name, error)),
             Err(error) => unusable.push((name, error)),
@@ -68,7 +75,46 @@ pub async fn open_volumes<D: Disk>(
         return Err(named(&name, error));
     }
     let plan = plan(&known, journals, segment_bytes, draw_id);
+    let (known, unmounted) = part_unmounted(known, plan.mounted).await;
+    unusable.extend(unmounted);
     carry_out(plan, known, unusable).await
+}
+
+/// Takes out the empty folders that lie where a disk of the store should be mounted, with what to do.
+async fn part_unmounted<D: Disk>(
+    places: Vec<Place<D>>,
+    mounted: u64,
+) -> (Vec<Place<D>>, Vec<(Rc<str>, StoreError)>) {
+    let numbers = places.iter().filter_map(|place| place.known.superblock);
+    let missing = numbers.fold(mounted, |missing, known| missing & !bit(known.volume));
+    if missing == 0 {
+        return (places, Vec::new());
+    }
+    let numbers = (0..u64::BITS).filter(|number| missing & bit(*number) != 0);
+    let numbers: Vec<_> = numbers.map(|number| number.to_string()).collect();
+    let missing = format!("volume {}", numbers.join(" and the volume "));
+    let (mut kept, mut unmounted) = (Vec::new(), Vec::new());
+    for place in places {
+        let is_plain = place.known.superblock.is_none() && !place.is_mounted;
+        if is_plain && !is_meant(&place.disk).await {
+            let missing = missing.clone();
+            unmounted.push((place.name, StoreError::NotMounted { missing }));
+        } else {
+            kept.push(place);
+        }
+    }
+    (kept, unmounted)
+}
+
+/// Whether an operator has said that this folder is to be a volume.
+async fn is_meant<D: Disk>(disk: &D) -> bool {
+    let names = disk.list("").await;
+    names.is_ok_and(|names| names.iter().any(|name| name == CONSENT))
+}
+
+/// Of a volume in [`Superblock::mounted`]; the first 64 have one.
+fn bit(volume: u32) -> u64 {
+    1_u64.checked_shl(volume).unwrap_or(0)
 }
 
 /// A format that this program does not know is no damage.
@@ -131,6 +177,15 @@ fn plan<D>(
         .collect();
     let most = |number: fn(&Superblock) -> u32| found.iter().map(number).max().unwrap_or(0);
     let journals_before = most(|known| known.journals);
+    let noted = found.iter().fold(0, |bits, known| bits | known.mounted);
+    let mounted = places.iter().fold(noted, |bits, place| {
+        let own = place.known.superblock.map_or(0, |known| bit(known.volume));
+        if place.is_mounted {
+            bits | own
+        } else {
+            bits & !own
+        }
+    });
     Plan {
         store: found
             .first()
@@ -140,6 +195,7 @@ fn plan<D>(
         journals_before,
         volumes: most(|known| known.volumes.max(known.volume + 1)),
         segment_bytes,
+        mounted,
     }
 }
 
@@ -155,8 +211,12 @@ async fn carry_out<D: Disk>(
     let volumes = plan.volumes + fresh;
     let base = Superblock::of_new_store(plan.store, volumes, plan.journals, plan.segment_bytes);
     let mut next = plan.volumes;
+    let mut mounted = plan.mounted;
     let mut planned = Vec::new();
     for place in places {
+        if is_fresh(&place) && place.is_mounted {
+            mounted |= bit(next);
+        }
         let superblock = place.known.superblock.unwrap_or_else(|| {
             next += 1;
             Superblock {
@@ -165,7 +225,10 @@ async fn carry_out<D: Disk>(
                 ..base
             }
         });
-        planned.push((place, superblock.grown(plan.journals, volumes)));
+        planned.push((place, superblock));
+    }
+    for (_, superblock) in &mut planned {
+        *superblock = superblock.grown(plan.journals, volumes, mounted);
     }
     // Those that have a number are told of the new ones first.
     let mut order: Vec<usize> = (0..planned.len()).collect();

@@ -208,3 +208,48 @@ fn a_volume_that_cannot_be_read_stops_a_new_store_and_no_other() {
     assert_eq!(numbers(&opened), [0]);
     assert_eq!(&*opened.unusable[0].0, "b");
 }
+
+#[test]
+fn an_empty_folder_does_not_take_the_place_of_a_disk_that_is_not_mounted() {
+    let disks = new_disks(4);
+    let (a, b) = (&disks[0], &disks[1].clone().mounted());
+    let made = open_all(&[("a", a), ("b", b)], 1).unwrap();
+    assert_eq!(made.superblock.volumes, 2);
+    // Its folder, with nothing mounted on it.
+    let folder = &disks[2];
+    let opened = open_all(&[("a", a), ("b", folder)], 2).unwrap();
+    assert_eq!(numbers(&opened), [0]);
+    let (name, why) = &opened.unusable[0];
+    assert_eq!(&**name, "b");
+    for word in ["volume 1", "mount", CONSENT] {
+        assert!(why.contains(word), "{why}");
+    }
+    assert_eq!(folder.paths(), [""; 0], "nothing was written to it");
+    // The disk is there again, as if nothing had been; or a new one is mounted in its place.
+    assert_eq!(
+        numbers(&open_all(&[("a", a), ("b", b)], 2).unwrap()),
+        [0, 1]
+    );
+    let new = &disks[3].clone().mounted();
+    assert_eq!(
+        numbers(&open_all(&[("a", a), ("b", new)], 2).unwrap()),
+        [0, 2]
+    );
+    // And an operator may say that the folder is meant.
+    Executor::new(1)
+        .wait(async { folder.create(CONSENT).await })
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        numbers(&open_all(&[("a", a), ("b", folder)], 2).unwrap()),
+        [0, 3]
+    );
+}
+
+#[test]
+fn folders_on_the_root_file_system_are_replaced_as_ever() {
+    let disks = new_disks(3);
+    open_all(&[("a", &disks[0]), ("b", &disks[1])], 1).unwrap();
+    let opened = open_all(&[("a", &disks[0]), ("b", &disks[2])], 2).unwrap();
+    assert_eq!(numbers(&opened), [0, 2]);
+}

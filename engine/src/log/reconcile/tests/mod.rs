@@ -2,6 +2,7 @@
 //! its seeds: `SEED=n` runs that one alone, `SEEDS=n` so many times as many.
 
 mod crash;
+mod founding;
 mod heal;
 mod loss;
 mod orders;
