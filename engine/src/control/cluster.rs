@@ -10,7 +10,7 @@ use super::topics;
 use crate::kafka::cluster::{Cluster, Metadata};
 use crate::kafka::{Error, Settings};
 use crate::limit;
-use crate::route::{Pattern, Table};
+use crate::route::{self, Table};
 use crate::rt::executor::spawn_local;
 use crate::rt::timer::Interval;
 use crate::shard::mail::Order;
@@ -61,8 +61,8 @@ impl Watch {
     }
 
     /// The table before any shard has asked for a topic.
-    pub(super) fn table(&self, pattern: &Pattern) -> Table {
-        let mut table = Table::new(pattern.clone(), []);
+    pub(super) fn table(&self, route: &route::Settings) -> Table {
+        let mut table = Table::new(route.pattern.clone(), Arc::clone(&route.reserved), []);
         topics::close_if_full(&mut table, self.topics_max);
         table
     }

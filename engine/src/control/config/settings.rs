@@ -58,6 +58,7 @@ impl Configuration {
                 pattern: route::Pattern::parse(self.text("event.distribution.publisher_pattern"))
                     .expect("a pattern was parsed when it was read"),
                 client_topics_max: self.whole("policy.topics_max") as usize,
+                reserved: self.reserved_topics(),
             },
             log: self.log(),
             kafka: self.publishes_to_kafka().then(|| self.kafka()),

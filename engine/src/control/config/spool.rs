@@ -4,6 +4,14 @@ use super::{Configuration, Error};
 use crate::log::journal::Overflow;
 use crate::{route, spool};
 
+/// What Kafka keeps for itself.
+const OF_KAFKA: [&str; 4] = [
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+    "__cluster_metadata",
+];
+
 impl Configuration {
     /// Whether events go to the log, and from there to Kafka.
     pub(super) fn spools(&self) -> bool {
@@ -23,6 +31,14 @@ impl Configuration {
         }
     }
 
+    /// Topics that clients cannot write to: Kafka's own, and the log's dead letters, also where nothing is
+    /// forwarded just now.
+    pub(super) fn reserved_topics(&self) -> route::Reserved {
+        let letters = self.text("spool.dead_letter_topic");
+        let letters = (!self.publishes_to_kafka()).then_some(letters);
+        OF_KAFKA.into_iter().chain(letters).map(Box::from).collect()
+    }
+
     pub(super) fn check_spool(&self) -> Result<(), Error> {
         let exactly = self.text("spool.delivery") == "exactly-once";
         self.refuse_if(exactly, "spool.delivery", || {
@@ -35,6 +51,11 @@ impl Configuration {
         if !self.spools() {
             return Ok(());
         }
+        let letters = self.text("spool.dead_letter_topic");
+        let pattern = self.text("event.distribution.publisher_pattern");
+        self.refuse_if(pattern == letters, "spool.dead_letter_topic", || {
+            "another topic than that of the events (event.distribution.publisher_pattern)".into()
+        })?;
         // The forwarder knows of a request what the log keeps of it.
         let key = self.text("publisher.kafka.key");
         let headers = self.names("publisher.kafka.headers");
@@ -95,6 +116,9 @@ mod tests {
         assert!(exactly.contains("not built yet"), "{exactly}");
         let name = refused("RINGTAIL_SPOOL_DEAD_LETTER_TOPIC", "a b", nothing);
         assert!(name.contains("dead_letter_topic"), "{name}");
+        let all = ("EVENT_DISTRIBUTION_PUBLISHER_PATTERN", "all");
+        let same = refused("RINGTAIL_SPOOL_DEAD_LETTER_TOPIC", "all", all);
+        assert!(same.contains("another topic than"), "{same}");
         let group = ("RINGTAIL_LOG_ORIGIN", "group");
         let key = refused("RINGTAIL_KAFKA_KEY", "conn_id", group);
         assert!(key.contains("log.origin") && key.contains("full"), "{key}");

@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::metrics::tests::snapshot;
 use crate::log::report::{ScrubCounts, VolumeState};
-use crate::route::{Pattern, Topic};
+use crate::route::{Pattern, Reserved, Topic};
 use crate::rt::executor::{self, Handle, Plan};
 use crate::rt::mailbox::{Receiver, Sender, mailbox};
 use crate::unit::TopicId;
@@ -15,7 +15,8 @@ fn table<const N: usize>(names: [&str; N]) -> Arc<Table> {
         id: TopicId(row),
         name: name.into(),
     });
-    Arc::new(Table::new(Pattern::parse("%s").unwrap(), topics))
+    let pattern = Pattern::parse("%s").unwrap();
+    Arc::new(Table::new(pattern, Reserved::default(), topics))
 }
 
 /// The place of a shard's only partition after a truncation, if that was for it.
