@@ -6,6 +6,7 @@ mod doctor;
 mod log;
 mod send;
 mod serve;
+mod spool;
 mod volumes;
 
 use super::exit::Exit;
@@ -44,6 +45,7 @@ enum Command {
     Doctor(doctor::Arguments),
     Log(log::Arguments),
     Send(send::Arguments),
+    Spool(spool::Arguments),
     Volumes(volumes::Arguments),
 }
 
@@ -56,6 +58,7 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
             Command::Doctor(arguments) => arguments.run(),
             Command::Log(arguments) => arguments.run(),
             Command::Send(arguments) => arguments.run(),
+            Command::Spool(arguments) => arguments.run(),
             Command::Volumes(arguments) => arguments.run(),
         },
         Err(error) => {

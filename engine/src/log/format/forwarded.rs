@@ -1,10 +1,12 @@
 //! The section that says how far a journal's frames have been forwarded, and what came of them. The newest counts.
 //!
 //! ```text
-//! cursor  version u32 (1), 0 u32, store u128, epoch u64, sequence u64 (0: before the first), chain u64,
-//!         then since the journal's first day, in events: delivered u64, dead letters u64, skipped u64,
-//!         dropped u64
+//! cursor  version u32 (2), way u32 (0: no transaction, 1: of a transaction), store u128, epoch u64,
+//!         sequence u64 (0: before the first), chain u64, then since the journal's first day, in events:
+//!         delivered u64, dead letters u64, skipped u64, dropped u64, then identity u128
 //! ```
+//!
+//! Version 1 ends before the identity, which is the store's then.
 //!
 //! It names the last frame of which everything was delivered, or is a dead letter, with that frame's chain value:
 //! the frame after it must carry that value, or the log is another one than the forwarder knew.
@@ -14,9 +16,11 @@ use super::{Defect, StoreId};
 use crate::unit::{Epoch, Sequence};
 use std::fmt;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// It knew of no identity beside the store's.
+const VERSION_BEFORE: u32 = 1;
 const WHAT: &str = "section of the cursor";
-pub const BYTES: usize = 80;
+pub const BYTES: usize = 96;
 
 /// What became of a journal's events since its first day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +38,10 @@ pub struct Totals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forwarded {
     pub store: StoreId,
+    /// Under which name Kafka knows who forwards: the store's, until an operator gives it another.
+    pub identity: StoreId,
+    /// Kafka has this cursor too: it was part of the transaction that brought the last of this.
+    pub transacted: bool,
     pub epoch: Epoch,
     /// `None`: nothing yet.
     pub upto: Option<Sequence>,
@@ -50,7 +58,7 @@ impl Forwarded {
 
     pub fn write(&self, out: &mut Vec<u8>) {
         out.put_u32(VERSION);
-        out.put_u32(0);
+        out.put_u32(u32::from(self.transacted));
         out.put_u128(self.store.0);
         out.put_u64(self.epoch.0);
         out.put_u64(self.upto.map_or(0, Sequence::get));
@@ -59,14 +67,18 @@ impl Forwarded {
         out.put_u64(self.totals.letters);
         out.put_u64(self.totals.skipped);
         out.put_u64(self.totals.dropped);
+        out.put_u128(self.identity.0);
     }
 
     pub fn read(contents: &[u8]) -> Result<Self, Defect> {
         let mut from = Reader::new(contents);
         let mut read = || {
-            let (version, _) = (from.u32()?, from.u32()?);
-            let forwarded = Self {
-                store: StoreId(from.u128()?),
+            let (version, way) = (from.u32()?, from.u32()?);
+            let store = StoreId(from.u128()?);
+            let mut forwarded = Self {
+                store,
+                identity: store,
+                transacted: way == 1,
                 epoch: Epoch(from.u64()?),
                 upto: Sequence::new(from.u64()?),
                 chain: from.u64()?,
@@ -77,7 +89,12 @@ impl Forwarded {
                     dropped: from.u64()?,
                 },
             };
-            (version == VERSION && from.rest().is_empty()).then_some(forwarded)
+            match version {
+                VERSION => forwarded.identity = StoreId(from.u128()?),
+                VERSION_BEFORE => {}
+                _ => return None,
+            }
+            from.rest().is_empty().then_some(forwarded)
         };
         read().ok_or(Defect::Malformed(WHAT))
     }
@@ -102,6 +119,8 @@ mod tests {
     fn example() -> Forwarded {
         Forwarded {
             store: StoreId(0x0102 << 112 | 7),
+            identity: StoreId(0x0304 << 112 | 9),
+            transacted: true,
             epoch: Epoch(3),
             upto: Sequence::new(12),
             chain: 0xdead_beef,
@@ -126,7 +145,23 @@ mod tests {
         out.push(0);
         assert!(Forwarded::read(&out).is_err());
         out.pop();
-        out[0] = 2;
+        out[0] = 3;
+        assert!(Forwarded::read(&out).is_err());
+    }
+
+    #[test]
+    fn the_version_before_has_the_identity_of_its_store() {
+        let mut out = Vec::new();
+        example().write(&mut out);
+        (out[0], out[4]) = (1, 0);
+        out.truncate(BYTES - 16);
+        let before = Forwarded {
+            identity: example().store,
+            transacted: false,
+            ..example()
+        };
+        assert_eq!(Forwarded::read(&out), Ok(before));
+        out.pop();
         assert!(Forwarded::read(&out).is_err());
     }
 
@@ -135,10 +170,14 @@ mod tests {
         let mut out = Vec::new();
         example().write(&mut out);
         let u64_at = |at: usize| u64::from_le_bytes(out[at..at + 8].try_into().unwrap());
-        assert_eq!((u64_at(0), u64_at(8), u64_at(16)), (1, 7, 0x0102 << 48));
+        assert_eq!(
+            (u64_at(0), u64_at(8), u64_at(16)),
+            (1 << 32 | 2, 7, 0x0102 << 48)
+        );
         assert_eq!((u64_at(24), u64_at(32), u64_at(40)), (3, 12, 0xdead_beef));
         assert_eq!((u64_at(48), u64_at(56)), (100, 2));
         assert_eq!((u64_at(64), u64_at(72)), (3, 4));
+        assert_eq!((u64_at(80), u64_at(88)), (9, 0x0304 << 48));
     }
 
     #[test]

@@ -58,6 +58,8 @@ impl<D: Disk> Journal<D> {
         let last = inner.next_sequence.get() - 1;
         let cursor = Forwarded {
             store: inner.settings.store,
+            identity: inner.settings.store,
+            transacted: false,
             epoch: inner.epoch,
             upto: Sequence::new(last),
             chain: inner.chain,
@@ -67,6 +69,11 @@ impl<D: Disk> Journal<D> {
         drop(inner);
         self.bells.commit.ring();
         cursor
+    }
+
+    /// The newest cursor, recorded or about to be; `None` when the journal was never forwarded.
+    pub fn forwarded(&self) -> Option<Forwarded> {
+        self.inner.borrow().forwarding.cursor
     }
 
     /// Everything up to this cursor was delivered. The receipt says when that is recorded durably.

@@ -2,13 +2,14 @@
 //!
 //! Layout:  [`plain`] is the disk, [`volume`] says what a journal holds and where it ends (by the engine's
 //!          own recovery), [`chain`] goes through it frame by frame; each command has a file.
-//! Always:  a store is opened for reading and never changed, but by [`rebuild_catalogue`] and [`repair`], which
-//!          take the exclusive lock. Of a store that is stopped or was killed everything is shown that its next start
+//! Always:  a store is opened for reading and never changed, but by [`rebuild_catalogue`], [`repair`] and [`adopt`],
+//!          which take the exclusive lock. Of a store that is stopped or was killed everything is shown that its next start
 //!          would take up; of a running one only what a later frame (`durable_upto`) proves to be durable.
 //! Core:    any one thread; it blocks.
 //! Cancel:  a reader that goes away (a broken pipe) ends a command quietly.
 //! Full:    memory is bounded by one frame, one segment's index, and the table of topics.
 
+mod adopt;
 mod audit;
 mod cat;
 mod catalogue;
@@ -23,7 +24,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
-use super::format::Defect;
+use super::format::{Defect, StoreId};
 use super::journal::StartError;
 use super::reconcile::ReconcileError;
 use super::recover::RecoverError;
@@ -132,6 +133,17 @@ pub fn repair(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
 /// exclusive lock. `true` when every segment could be read to its end.
 pub fn rebuild_catalogue(volumes: &[PathBuf], out: &mut dyn Write) -> Result<bool, Error> {
     quietly(catalogue::run(volumes, out))
+}
+
+/// Gives who forwards these journals (all, when none is named) a new name, under which Kafka knows nothing yet. Takes
+/// the exclusive lock, and asks for all volumes that a start would ask for.
+pub fn adopt(
+    volumes: &[PathBuf],
+    journals: &[u32],
+    name: u128,
+    out: &mut dyn Write,
+) -> Result<bool, Error> {
+    quietly(adopt::run(volumes, journals, StoreId(name), out))
 }
 
 /// A reader that has seen enough is no failure.

@@ -6,8 +6,8 @@
 
 use super::super::format::StoreId;
 use super::super::format::section::Membership;
-use super::super::journal::{Journal, Keeping, Pace, Settings, Step};
-use super::super::mirror::{Member, Rules};
+use super::super::journal::{Committer, Journal, Keeping, Pace, Preparer, Settings, Step};
+use super::super::mirror::{Member, Mirror, Rules};
 use super::super::reconcile::{Permissions, Reconciled, reconcile};
 use super::super::recover::{self, Identity};
 use super::super::store::{self, CATALOGUE, CATALOGUE_JOURNAL, CATALOGUE_SEGMENT_BYTES};
@@ -35,12 +35,12 @@ pub(super) struct Repairs {
     repairs: Vec<String>,
 }
 
-type Names = Vec<(TopicId, Arc<str>)>;
+pub(super) type Names = Vec<(TopicId, Arc<str>)>;
 
 /// The volumes of a store that is not running, locked by the caller.
-struct Store {
+pub(super) struct Store {
     id: StoreId,
-    journals: u32,
+    pub(super) journals: u32,
     segment_bytes: u64,
     members: Vec<Member<PlainDisk>>,
 }
@@ -61,7 +61,7 @@ pub(super) fn run(volumes: &[PathBuf]) -> Result<Repairs, Error> {
 }
 
 impl Store {
-    fn open(volumes: &[PathBuf]) -> Result<Self, Error> {
+    pub(super) fn open(volumes: &[PathBuf]) -> Result<Self, Error> {
         let first = Volume::first(volumes)?;
         let places = volumes.iter().map(|path| {
             let name = Rc::from(path.display().to_string());
@@ -96,6 +96,12 @@ impl Store {
         names: Names,
         repairs: &mut Repairs,
     ) -> Result<Names, Error> {
+        let (folder, identity) = self.place(journal);
+        block_on(self.repair_journal(&folder, identity, names, repairs))
+    }
+
+    /// A journal's folder, and what it says of itself.
+    pub(super) fn place(&self, journal: JournalId) -> (String, Identity) {
         let (folder, segment_bytes) = if journal == CATALOGUE_JOURNAL {
             (CATALOGUE.to_owned(), CATALOGUE_SEGMENT_BYTES)
         } else {
@@ -107,16 +113,34 @@ impl Store {
             journal,
             segment_bytes,
         };
-        block_on(self.repair_journal(&folder, identity, names, repairs))
+        (folder, identity)
     }
 
     async fn repair_journal(
         &self,
         folder: &str,
         identity: Identity,
-        mut names: Names,
+        names: Names,
         repairs: &mut Repairs,
     ) -> Result<Names, Error> {
+        let taken = self.take_up(folder, identity, names).await?;
+        let (journal, names, segments) = (taken.journal.clone(), taken.names.clone(), taken.copies);
+        let told = taken.notes.iter().map(|note| format!("{folder}: {note}"));
+        repairs.repairs.extend(told);
+        taken.stop(folder).await?;
+        let bar = progress("repairing", segments as u64 * identity.segment_bytes);
+        repairs.repaired += journal.scrub(&pace(&bar)).await.repaired;
+        bar.finish_and_clear();
+        Ok(names)
+    }
+
+    /// Takes a journal up as a start does; `names` are those of the catalogue.
+    pub(super) async fn take_up(
+        &self,
+        folder: &str,
+        identity: Identity,
+        mut names: Names,
+    ) -> Result<TakenUp, Error> {
         let rules = self.rules(folder, identity).await;
         let permissions = Permissions::default();
         let found = reconcile(self.members.clone(), folder, identity, rules, &permissions).await;
@@ -124,24 +148,21 @@ impl Store {
             mirror,
             recovered,
             to_rebuild,
-            notes,
+            mut notes,
             ..
         } = found?;
-        let told = notes.into_iter().map(|note| format!("{folder}: {note}"));
-        repairs.repairs.extend(told);
         for (member, reason) in to_rebuild {
-            let note = format!(
-                "{folder}: the volume {} wants a whole copy ({reason}): start the engine with it",
-                member.name
-            );
-            repairs.repairs.push(note);
+            let name = &member.name;
+            notes.push(format!(
+                "the volume {name} wants a whole copy ({reason}): start the engine with it"
+            ));
         }
         let defined = recovered.names.iter();
         names.extend(defined.map(|(topic, name)| (*topic, Arc::from(name.as_str()))));
         names.sort_unstable();
         names.dedup_by_key(|(topic, _)| *topic);
         let (settings, table) = (settings(identity), names.clone().into_iter());
-        let bytes = recovered.sealed.len() * mirror.members().len();
+        let copies = recovered.sealed.len() * mirror.members().len();
         let started = Journal::start(
             mirror,
             folder.to_owned(),
@@ -150,30 +171,18 @@ impl Store {
             table,
             Rc::new(now),
         );
-        let (journal, mut committer, mut preparer) = started.await.map_err(|source| {
+        let (journal, committer, preparer) = started.await.map_err(|source| {
             let folder = folder.to_owned();
             Error::TakeUp { folder, source }
         })?;
-        journal.stop();
-        let commits = async {
-            loop {
-                match committer.step().await {
-                    Step::Durable(_) | Step::Discarded { .. } => {}
-                    Step::Stopped => return Ok(()),
-                    Step::Failed(reason) => return Err(reason),
-                }
-            }
-        };
-        let (stopped, ()) = future::join(commits, preparer.run()).await;
-        stopped.map_err(|reason| Error::Change {
-            deed: "take up a journal",
-            path: Path::new(folder).into(),
-            source: std::io::Error::other(reason.to_string()),
-        })?;
-        let bar = progress("repairing", bytes as u64 * identity.segment_bytes);
-        repairs.repaired += journal.scrub(&pace(&bar)).await.repaired;
-        bar.finish_and_clear();
-        Ok(names)
+        Ok(TakenUp {
+            journal,
+            committer,
+            preparer,
+            names,
+            copies,
+            notes,
+        })
     }
 
     /// The rules that the journal was last written under: a repair is no reason to change them.
@@ -197,6 +206,42 @@ impl Store {
             durable_volumes: newest.map_or(0, |found| found.durable_volumes),
             lag_bytes_max: u64::MAX,
         }
+    }
+}
+
+/// A journal with what drives it.
+pub(super) struct TakenUp {
+    pub(super) journal: Journal<Mirror<PlainDisk>>,
+    committer: Committer<Mirror<PlainDisk>>,
+    preparer: Preparer<Mirror<PlainDisk>>,
+    /// Topics that are known, those of the journal too.
+    pub(super) names: Names,
+    /// Sealed segments, on all volumes together.
+    copies: usize,
+    /// What was done on the way.
+    pub(super) notes: Vec<String>,
+}
+
+impl TakenUp {
+    /// Writes what is staged, and stops.
+    pub(super) async fn stop(self, folder: &str) -> Result<(), Error> {
+        let (mut committer, mut preparer) = (self.committer, self.preparer);
+        self.journal.stop();
+        let commits = async {
+            loop {
+                match committer.step().await {
+                    Step::Durable(_) | Step::Discarded { .. } => {}
+                    Step::Stopped => return Ok(()),
+                    Step::Failed(reason) => return Err(reason),
+                }
+            }
+        };
+        let (stopped, ()) = future::join(commits, preparer.run()).await;
+        stopped.map_err(|reason| Error::Change {
+            deed: "take up a journal",
+            path: Path::new(folder).into(),
+            source: std::io::Error::other(reason.to_string()),
+        })
     }
 }
 

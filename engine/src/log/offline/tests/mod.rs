@@ -1,5 +1,6 @@
 //! The commands against real stores, written by the journal itself through plain files.
 
+mod adopting;
 mod catalogue;
 mod damage;
 mod loss;
