@@ -1,7 +1,8 @@
 //! A journal on its way to Kafka: read behind its cursor, sent, and the cursor moved past what is delivered.
 //!
 //! Layout:  `send` turns frames into records, and sends again what came back; `settle` hears what became of each,
-//!          and moves the cursor; `letters` keeps what Kafka will never take.
+//!          and moves the cursor; `letters` keeps what Kafka will never take, `retry` sends it again; `open` starts
+//!          them, in the lane that they have.
 //! Always:  the cursor passes no event that is not delivered, a durable dead letter, or of a deleted topic. Records
 //!          of one topic leave in the order of the journal; a topic whose records come back sends nothing new before
 //!          those have left again.
@@ -10,8 +11,12 @@
 //! Full:    frames under way are bounded; beyond them the log holds what waits.
 
 mod letters;
+mod open;
+mod retry;
 mod send;
 mod settle;
+
+pub(super) use open::{Lanes, open_all, spawn_in};
 
 use super::clock::Clock as _;
 use super::intake::Core;
@@ -76,6 +81,9 @@ struct State {
     /// Events that the journal dropped, as the cursor counts them.
     dropped: u64,
     rate: settle::Rate,
+    bytes_rate: settle::Rate,
+    /// Nothing more is read from the disk before this.
+    read_at: Micros,
     fault: Option<Arc<str>>,
 }
 
@@ -85,9 +93,11 @@ pub(super) struct Forwarder {
     id: JournalId,
     journal: Journal<Disk>,
     settings: Settings,
+    journals_in_store: u32,
     writer: Writer,
     state: RefCell<State>,
     news: Notify,
+    retrying: retry::Retrying,
     stopping: Cell<bool>,
     ended: Notify,
     has_ended: Cell<bool>,
@@ -100,7 +110,7 @@ impl Forwarder {
         core: &Rc<Core>,
         (id, journal): (JournalId, &Journal<Disk>),
         settings: &Settings,
-        cpus: &[usize],
+        (cpus, journals_in_store): (&[usize], u32),
     ) -> Result<(Rc<Self>, Bell), String> {
         let properties = properties::patient(&settings.kafka.properties);
         let opened = Writer::open(&properties, cpus);
@@ -125,6 +135,8 @@ impl Forwarder {
             repeated: 0,
             dropped: 0,
             rate: settle::Rate::default(),
+            bytes_rate: settle::Rate::default(),
+            read_at: Micros(0),
             fault: None,
         };
         let forwarder = Self {
@@ -132,9 +144,11 @@ impl Forwarder {
             id,
             journal: journal.clone(),
             settings: settings.clone(),
+            journals_in_store,
             writer,
             state: RefCell::new(state),
             news: Notify::new(),
+            retrying: retry::Retrying::default(),
             stopping: Cell::new(false),
             ended: Notify::new(),
             has_ended: Cell::new(false),
@@ -177,10 +191,32 @@ impl Forwarder {
             if worked {
                 yield_if_needed().await;
             } else {
-                let _news = timer::timeout(PAUSE, news).await;
+                let _news = timer::timeout(self.pause(), news).await;
             }
         }
         Ok(())
+    }
+
+    /// How long to wait for news at most.
+    fn pause(&self) -> Duration {
+        let now = self.core.clock.now();
+        let read_at = self.state.borrow().read_at;
+        let wait = Duration::from_micros(read_at.since(now));
+        if wait.is_zero() {
+            PAUSE
+        } else {
+            wait.min(PAUSE)
+        }
+    }
+
+    /// Notes what was read from the disk: the next may be read when that has had its time.
+    fn pace(&self, follower: &mut Follower<Disk>) {
+        let journals = u64::from(self.journals_in_store.max(1));
+        let rate = (self.settings.read_bytes_per_second / journals).max(1);
+        let micros = follower.take_read().saturating_mul(1_000_000) / rate;
+        let now = self.core.clock.now();
+        let mut state = self.state.borrow_mut();
+        state.read_at = Micros(state.read_at.max(now).0.saturating_add(micros));
     }
 
     /// Does a bounded part of what there is to do; `false` when there is nothing.
@@ -188,10 +224,14 @@ impl Forwarder {
         let mut worked = self.write_letters(follower).await?;
         worked |= self.send_again(follower).await?;
         let bytes_max = self.settings.in_flight_bytes;
-        if !self.state.borrow().window.has_room(bytes_max) {
+        self.pace(follower);
+        let has_time = self.state.borrow().read_at <= self.core.clock.now();
+        if !has_time || !self.state.borrow().window.has_room(bytes_max) {
             return Ok(worked);
         }
-        let next = follower.next().await?;
+        let next = follower.next().await;
+        self.pace(follower);
+        let next = next?;
         self.state.borrow_mut().at_end = next.is_none();
         if let Some(followed) = next {
             self.send_frame(follower, followed).await;
@@ -289,6 +329,9 @@ impl Forwarder {
                 dropped: totals.dropped + dropped - state.dropped,
                 ..totals
             },
+            bytes_per_second: state.bytes_rate.per_second(now),
+            letters: self.letters_kept(),
+            retried: self.retrying.sent.get(),
             repeated: state.repeated,
             in_flight: self.writer.outstanding(),
             fault: state.fault.clone(),

@@ -26,6 +26,12 @@ impl Configuration {
                 _ => Overflow::Refuse,
             },
             in_flight_bytes: self.whole("spool.in_flight_bytes"),
+            order: match self.text("spool.order") {
+                "oldest-first" => spool::Order::OldestFirst,
+                _ => spool::Order::LiveFirst,
+            },
+            share: self.whole("spool.share") as u32,
+            read_bytes_per_second: self.whole("spool.read_bytes_per_second"),
             letters: self.text("spool.dead_letter_topic").into(),
             topic_wait: self.millis("spool.topic_wait_ms"),
         }
@@ -95,6 +101,16 @@ mod tests {
         let spool = read(&[("PUBLISHER_TYPE", "spool")]).unwrap().unwrap();
         assert_eq!(spool.overflow, Overflow::Refuse);
         assert_eq!(&*spool.letters, "ringtail-dead-letters");
+        assert_eq!((spool.order, spool.share), (spool::Order::LiveFirst, 25));
+        let oldest = [
+            ("PUBLISHER_TYPE", "spool"),
+            ("RINGTAIL_SPOOL_ORDER", "oldest-first"),
+            ("RINGTAIL_SPOOL_SHARE", "10"),
+            ("RINGTAIL_SPOOL_READ_BYTES_PER_SECOND", "64MiB"),
+        ];
+        let spool = read(&oldest).unwrap().unwrap();
+        assert_eq!((spool.order, spool.share), (spool::Order::OldestFirst, 10));
+        assert_eq!(spool.read_bytes_per_second, 64 << 20);
         let drops = [
             ("PUBLISHER_TYPE", "spool"),
             ("RINGTAIL_SPOOL_OVERFLOW", "drop-oldest"),
@@ -112,6 +128,11 @@ mod tests {
             read(&rows).unwrap_err()
         };
         let nothing = ("RINGTAIL_SHARDS", "1");
+        let share = refused("RINGTAIL_SPOOL_SHARE", "51", nothing);
+        assert!(
+            share.contains("spool.share") && share.contains("50"),
+            "{share}"
+        );
         let exactly = refused("RINGTAIL_SPOOL_DELIVERY", "exactly-once", nothing);
         assert!(exactly.contains("not built yet"), "{exactly}");
         let name = refused("RINGTAIL_SPOOL_DEAD_LETTER_TOPIC", "a b", nothing);

@@ -6,6 +6,7 @@ use crate::log::report::{ScrubCounts, VolumeState};
 use crate::route::{Pattern, Reserved, Topic};
 use crate::rt::executor::{self, Handle, Plan};
 use crate::rt::mailbox::{Receiver, Sender, mailbox};
+use crate::spool::retry::{Retried, Retry};
 use crate::unit::TopicId;
 
 const SHARDS: u32 = 2;
@@ -39,6 +40,27 @@ fn truncated(
 }
 
 /// Answers every order until it is told to drain.
+/// What a shard says of its volume.
+fn volume(shard: ShardId) -> VolumeReport {
+    VolumeReport {
+        journal: JournalId(shard.0),
+        volume: Some(0),
+        folder: "/v".into(),
+        state: VolumeState::InService,
+        scrub: ScrubCounts::default(),
+    }
+}
+
+/// So many letters more than the shard's number; the question comes back in `left` and `faults`.
+fn retried(shard: ShardId, retry: &Retry) -> Retried {
+    Retried {
+        sent: u64::from(shard.0) + 1,
+        left: u64::from(retry.dry_run),
+        faults: retry.topic.iter().map(ToString::to_string).collect(),
+        ..Retried::default()
+    }
+}
+
 async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender<Report>) {
     let (mut orders, reports) = (orders.connect().await, reports.connect().await);
     let journals = vec![JournalId(shard.0)];
@@ -73,13 +95,7 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
             },
             Order::Volumes { ticket } => Report::Volumes {
                 ticket,
-                reports: vec![VolumeReport {
-                    journal: JournalId(shard.0),
-                    volume: Some(0),
-                    folder: "/v".into(),
-                    state: VolumeState::InService,
-                    scrub: ScrubCounts::default(),
-                }],
+                reports: vec![volume(shard)],
             },
             Order::Snapshot { ticket } => Report::Snapshot {
                 ticket,
@@ -98,6 +114,10 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
             } => Report::Changed {
                 ticket,
                 places: Ok(truncated(shard, (topic, journal), offset, before_ms)),
+            },
+            Order::Retry { ticket, retry } => Report::Retried {
+                ticket,
+                retried: retried(shard, &retry),
             },
             Order::TopicsRefused { .. } | Order::Returned(_) | Order::Cluster { .. } => continue,
             Order::Drain => Report::Drained { shard },

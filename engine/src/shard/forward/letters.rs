@@ -2,15 +2,17 @@
 
 use super::super::clock::Clock as _;
 use super::Forwarder;
+use super::send::Senders;
 use crate::kafka::Fault;
 use crate::log::Origin;
 use crate::log::format::batch::Batch;
-use crate::log::format::origin::{Door, OriginRow};
+use crate::log::format::frame::SectionKind;
+use crate::log::format::origin::{Door, OriginRow, Origins};
 use crate::log::journal::{AppendError, FollowError, Follower, Request, RoutedEvent};
 use crate::shard::volumes::Disk;
-use crate::spool::letter::{self, Dead};
-use crate::spool::window::Place;
-use crate::unit::{Ticket, TopicIndex};
+use crate::spool::letter::{self, Dead, Said, Sender};
+use crate::spool::window::{Parked, Place};
+use crate::unit::{Micros, Ticket, TopicIndex};
 
 /// Letters that are written before other tasks may go first.
 const LETTERS_AT_ONCE: usize = 64;
@@ -24,6 +26,13 @@ pub(super) struct Letter {
 }
 
 impl Forwarder {
+    /// Records in the topic of dead letters.
+    pub(super) fn letters_kept(&self) -> u64 {
+        let topic = self.core.table.borrow().find(&self.settings.letters);
+        let extent = topic.map(|topic| self.journal.extent(topic));
+        extent.map_or(0, |extent| extent.next.0 - extent.low.0)
+    }
+
     /// Appends letters to the journal; `false` when there is none, or no room for one just now.
     pub(super) async fn write_letters(
         &self,
@@ -74,12 +83,17 @@ impl Forwarder {
         let batch = Batch::check(bytes).expect("the follower has checked it");
         let record = batch.records().nth(found.record as usize);
         let record = record.expect("the window counts what the batch holds");
+        let origins = frame.section(SectionKind::ORIGINS).map(Origins::read);
+        let origins = origins.and_then(Result::ok);
+        let (sender, received) = sender_of(origins.as_ref(), &found);
         let (source, lengths) = letter::write(&Dead {
             topic: &target.name,
             journal: self.id,
             offset: record.offset,
-            received_ms: record.timestamp_ms,
+            // Not when a retry brought it to the log.
+            received_ms: received.map_or(record.timestamp_ms, Micros::millis),
             reason: letter.why.text(),
+            sender,
             value: record.value,
         });
         Ok(self.append(topic, &source, &lengths))
@@ -130,4 +144,21 @@ impl Forwarder {
         }
         Ticket::NONE
     }
+}
+
+/// What the frame tells of who sent this event, and when it was received.
+fn sender_of(origins: Option<&Origins<'_>>, event: &Parked) -> (Sender, Option<Micros>) {
+    let mut senders = Senders::of(origins, event.batch);
+    let mut found = senders.next();
+    for _ in 0..event.record {
+        found = senders.next();
+    }
+    let row = found.row;
+    let sender = Sender {
+        conn_id: row.map_or_else(Said::default, |row| Said::new(row.conn_id)),
+        conn_group: row.map_or_else(Said::default, |row| Said::new(row.conn_group)),
+        req_guid: row.map_or_else(Said::default, |row| Said::new(row.guid)),
+        event_type: found.kind.map(Said::new),
+    };
+    (sender, row.map(|row| row.received))
 }
