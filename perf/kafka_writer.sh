@@ -16,45 +16,11 @@
 # little; then "us" still does, the processor time of each record.
 
 source "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
-
-# The scenario knows it too.
-port=19092
-broker=''
-
-end_broker() {
-    [[ -n $broker ]] && kill -KILL "$broker" 2>/dev/null && wait "$broker" 2>/dev/null
-    stage_close
-}
-
-# The machine gets memory and its best compiler: here it must not be the limit.
-start_broker() {
-    local folder=$scratch/broker tries
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && die "port $port is taken"
-    "$root/tests/kafka/broker.sh" fetch
-    mkdir -p "$folder"
-    "$root/tests/kafka/broker.sh" plan "$folder" "$port"
-    cat >>"$folder/server.properties" <<PROPERTIES
-num.partitions=4
-log.segment.bytes=134217728
-log.retention.bytes=268435456
-log.retention.check.interval.ms=1000
-log.segment.delete.delay.ms=0
-PROPERTIES
-    BROKER_JVM='-Xms1g -Xmx1g -XX:+UseParallelGC' taskset -c 1 \
-        "$root/tests/kafka/broker.sh" run "$folder" >"$scratch/broker.log" 2>&1 &
-    broker=$!
-    for ((tries = 0; tries < 1200; tries++)); do
-        grep -q 'Kafka Server started' "$scratch/broker.log" && return
-        kill -0 "$broker" 2>/dev/null || break
-        sleep 0.1
-    done
-    tail -5 "$scratch/broker.log" >&2
-    die 'the broker did not start'
-}
+source "$root/perf/broker.sh"
 
 # send WAY: leaves the figures in $scratch/WAY.out.
 send() {
-    taskset -c 0 "$KAFKA" "$1" --brokers "127.0.0.1:$port" --topic speed --bytes "${BYTES:-200}" \
+    taskset -c 0 "$KAFKA" "$1" --brokers "127.0.0.1:$port_of_broker" --topic speed --bytes "${BYTES:-200}" \
         --window "${WINDOW:-100000}" --seconds "${SECONDS_MEASURED:-5}" >"$scratch/$1.out" ||
         die "$1 failed"
     printf '%s %.0f records/s, %.2f of its core, %s us' "$1" "$(figure records_per_second "$scratch/$1.out")" \

@@ -117,6 +117,21 @@ pub const SPOOL_WORDS_MAX: usize = 256;
 /// A record that says how far a journal came, as Kafka gives it back.
 pub const SPOOL_CURSOR_BYTES_MAX: usize = 1_024;
 
+/// Part of a busy shard's time, in percent, for who comes second of live events and what waits (`spool.share`).
+pub const SPOOL_SHARE_DEFAULT: u64 = 25;
+pub const SPOOL_SHARE_MAX: u64 = 50;
+/// What all forwarders together read from the disk in a second (`spool.read_bytes_per_second`).
+pub const SPOOL_READ_RATE_MIN: u64 = 1 << 20;
+pub const SPOOL_READ_RATE_DEFAULT: u64 = 256 << 20;
+pub const SPOOL_READ_RATE_MAX: u64 = 16 << 30;
+/// Dead letters that are read at once to be sent again, and about how many bytes of them.
+pub const SPOOL_RETRY_LETTERS: usize = 256;
+pub const SPOOL_RETRY_BYTES: usize = 4 << 20;
+/// How long one call may send letters again, how long the control core waits for that, and its client for both.
+pub const SPOOL_RETRY_TIME: Duration = Duration::from_secs(60);
+pub const SPOOL_RETRY_ANSWER_WAIT: Duration = Duration::from_secs(90);
+pub const SPOOL_RETRY_CLIENT_WAIT: Duration = Duration::from_secs(120);
+
 // ---- a connection ----
 
 /// One receive buffer; a shard lends them to connections that have bytes to read.

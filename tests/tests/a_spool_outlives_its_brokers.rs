@@ -101,7 +101,7 @@ fn the_engine_may_be_killed_while_it_forwards() {
     // Without a key, what is sent again may come to another partition than before.
     let setup = spool(&scratch, &cluster).set("RINGTAIL_KAFKA_KEY", "conn_id");
     let mut sent = Vec::new();
-    for round in 0..5 {
+    for round in 0..10 {
         let server = setup.start();
         let load = load(&server, 4 * round..4 * round + 4);
         wait_for_answers(&load, 100);
@@ -110,12 +110,13 @@ fn the_engine_may_be_killed_while_it_forwards() {
             1 => cluster.pause(1),
             2 => cluster.resume(1),
             // Both at once.
-            3 => cluster.kill(1),
+            3 | 7 => cluster.kill(1),
             _ => {}
         }
-        wait_for_answers(&load, 100);
+        // The later rounds are killed sooner, in the middle of what the start before left behind.
+        wait_for_answers(&load, if round < 5 { 100 } else { 30 });
         server.kill();
-        if round == 3 {
+        if round == 3 || round == 7 {
             cluster.start_again(1);
         }
         sent.extend(load.finish());

@@ -17,7 +17,7 @@ use ringtail::log::format::origin::{Door, OriginRow};
 use ringtail::log::journal::{Committer, Journal, Keeping, Request, RoutedEvent, Settings, Step};
 use ringtail::log::recover::{Identity, recover};
 use ringtail::log::{Flush, Origin};
-use ringtail::route::{Pattern, Table, Topic};
+use ringtail::route::{Pattern, Reserved, Table, Topic};
 use ringtail::unit::{JournalId, Micros, Ticket, TopicId};
 use ringtail_proto::{Event, SendEventRequest, Timestamp};
 use std::future::Future;
@@ -110,7 +110,7 @@ impl Path {
             buffer: Pool::new(1).lend(),
             decoder: Decoder::new(MESSAGE_BYTES_DEFAULT),
             batch: Batch::default(),
-            table: Table::new(pattern, [topic]),
+            table: Table::new(pattern, Reserved::default(), [topic]),
             routed: Vec::new(),
             journal,
             committer,

@@ -325,7 +325,7 @@ impl House {
         Ok(Self {
             store: None,
             volumes: Volumes::default(),
-            table: Arc::new(watch.table(&route.pattern)),
+            table: Arc::new(watch.table(route)),
             topics: Topics::Watched(Rc::new(watch)),
             beside: None,
             kafka_cpus: cpus,

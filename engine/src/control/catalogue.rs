@@ -96,7 +96,7 @@ impl Keeper {
         .await?;
         let (catalogue, driver, named) = opened;
         let topics = named.into_iter().map(|(id, name)| Topic { id, name });
-        let mut table = Table::new(route.pattern.clone(), topics);
+        let mut table = Table::new(route.pattern.clone(), Arc::clone(&route.reserved), topics);
         table.buried = catalogue.removed();
         topics::close_if_full(&mut table, route.client_topics_max);
         let keeper = Self {

@@ -10,7 +10,7 @@ use super::topics;
 use crate::kafka::cluster::{Cluster, Metadata};
 use crate::kafka::{Error, Settings};
 use crate::limit;
-use crate::route::{Pattern, Table};
+use crate::route::{self, Table};
 use crate::rt::executor::spawn_local;
 use crate::rt::timer::Interval;
 use crate::shard::mail::Order;
@@ -61,8 +61,8 @@ impl Watch {
     }
 
     /// The table before any shard has asked for a topic.
-    pub(super) fn table(&self, pattern: &Pattern) -> Table {
-        let mut table = Table::new(pattern.clone(), []);
+    pub(super) fn table(&self, route: &route::Settings) -> Table {
+        let mut table = Table::new(route.pattern.clone(), Arc::clone(&route.reserved), []);
         topics::close_if_full(&mut table, self.topics_max);
         table
     }
@@ -89,7 +89,12 @@ impl Watch {
     pub(super) async fn serve_spool(self: Rc<Self>, fleet: Rc<Fleet>, letters: Box<str>) {
         let mut interval = Interval::new(LOOK);
         loop {
-            if self.ask(&fleet).await {
+            let fault = self.ask(&fleet).await;
+            let fault = fault.map(|why| format!("{why}; events wait in the log"));
+            if self.is_news(fault.as_deref()) {
+                self.say(fault.as_deref());
+            }
+            if fault.is_none() {
                 self.make_missing(&fleet, &letters).await;
             }
             interval.tick().await;
@@ -109,9 +114,9 @@ impl Watch {
         }
     }
 
-    /// Asks once, and says when that changes something; whether there was an answer.
-    async fn ask(&self, fleet: &Fleet) -> bool {
-        let fault = match self.cluster.metadata(ANSWER_WAIT_MS).await {
+    /// Asks once, and takes what the cluster says; why it does not, in case.
+    async fn ask(&self, fleet: &Fleet) -> Option<String> {
+        match self.cluster.metadata(ANSWER_WAIT_MS).await {
             Ok(metadata) => {
                 fleet.tell_cluster(metadata.brokers, metadata.topics.len());
                 self.seen.replace(metadata);
@@ -120,18 +125,18 @@ impl Watch {
             }
             Err(fault) => {
                 self.silences.set(self.silences.get() + 1);
-                let why = fault.text();
                 Some(format!(
-                    "the Kafka cluster does not answer: {why}; events wait in the log"
+                    "the Kafka cluster does not answer: {}",
+                    fault.text()
                 ))
             }
-        };
-        let answered = fault.is_none();
-        let sure = answered || SILENCES <= self.silences.get();
-        if sure && self.answered.replace(Some(answered)) != Some(answered) {
-            self.say(fault.as_deref());
         }
-        answered
+    }
+
+    /// Whether the last answer, or its absence, is news of which there is no doubt.
+    fn is_news(&self, fault: Option<&str>) -> bool {
+        let sure = fault.is_none() || SILENCES <= self.silences.get();
+        sure && self.answered.replace(Some(fault.is_none())) != Some(fault.is_none())
     }
 
     fn say(&self, fault: Option<&str>) {
@@ -194,32 +199,16 @@ impl Watch {
     async fn look(self: Rc<Self>, fleet: Rc<Fleet>) {
         let mut interval = Interval::new(LOOK);
         loop {
-            let fault = match self.cluster.metadata(ANSWER_WAIT_MS).await {
-                Ok(metadata) => {
-                    fleet.tell_cluster(metadata.brokers, metadata.topics.len());
-                    self.seen.replace(metadata);
-                    self.silences.set(0);
-                    None
-                }
-                Err(fault) => {
-                    self.silences.set(self.silences.get() + 1);
-                    let why = fault.text();
-                    Some(format!("the Kafka cluster does not answer: {why}"))
-                }
-            };
-            if fault.is_none() || SILENCES <= self.silences.get() {
+            let fault = self.ask(&fleet).await;
+            if self.is_news(fault.as_deref()) {
                 self.tell(&fleet, fault).await;
             }
             interval.tick().await;
         }
     }
 
-    /// Says once that the cluster is gone, and once that it is back.
+    /// Says that the cluster is gone, or back.
     async fn tell(&self, fleet: &Fleet, fault: Option<String>) {
-        let answered = fault.is_none();
-        if self.answered.replace(Some(answered)) == Some(answered) {
-            return;
-        }
         self.say(fault.as_deref());
         fleet.tell_fault(fault.clone());
         let fault: Option<Arc<str>> = fault.map(Into::into);

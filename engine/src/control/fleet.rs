@@ -17,6 +17,7 @@ use crate::rt::mailbox::{Incoming, Outgoing};
 use crate::rt::{notify::Notify, timer};
 use crate::shard::mail::{Order, Place, Record, Report};
 use crate::shard::probe::Snapshot;
+use crate::spool::retry::Retried;
 use crate::unit::{JournalId, Offset, ShardId, TopicIndex};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+const TICKET_WAIT: Duration = Duration::from_millis(limit::TICKET_WAIT_MS);
 
 /// How far a shard has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,6 +96,7 @@ pub(super) struct Fleet {
     deletions: RefCell<Vec<Deletion>>,
     deleted: Rc<Desk<Result<(), NotDeleted>>>,
     changed_places: Rc<Desk<Changed>>,
+    retried: Rc<Desk<Retried>>,
 }
 
 impl Fleet {
@@ -121,6 +125,7 @@ impl Fleet {
             deletions: RefCell::default(),
             deleted: Desk::new(),
             changed_places: Desk::new(),
+            retried: Desk::new(),
         })
     }
 
@@ -163,6 +168,7 @@ impl Fleet {
             Report::Records { ticket, records } => self.records.settle(ticket, records),
             Report::Volumes { ticket, reports } => self.volumes.settle(ticket, reports),
             Report::Changed { ticket, places } => self.changed_places.settle(ticket, places),
+            Report::Retried { ticket, retried } => self.retried.settle(ticket, retried),
         }
     }
 
@@ -401,6 +407,16 @@ impl Fleet {
         desk: &Rc<Desk<T>>,
         order: impl Fn(u64) -> Order,
     ) -> Result<(Vec<T>, bool), Unanswered> {
+        self.ask_patiently(desk, order, TICKET_WAIT).await
+    }
+
+    /// The same, for what may take long.
+    async fn ask_patiently<T>(
+        &self,
+        desk: &Rc<Desk<T>>,
+        order: impl Fn(u64) -> Order,
+        time: Duration,
+    ) -> Result<(Vec<T>, bool), Unanswered> {
         let shards = self.present();
         if shards.len() < self.len() {
             return Err(Unanswered::Absent);
@@ -411,14 +427,17 @@ impl Fleet {
                 ticket.forgo();
             }
         }
-        let answers = wait(ticket).await;
+        let answers = wait_for(ticket, time).await;
         let whole = answers.len() == shards.len();
         Ok((answers, whole))
     }
 }
 
-async fn wait<T>(mut ticket: Ticket<T>) -> Vec<T> {
-    let time = Duration::from_millis(limit::TICKET_WAIT_MS);
+async fn wait<T>(ticket: Ticket<T>) -> Vec<T> {
+    wait_for(ticket, TICKET_WAIT).await
+}
+
+async fn wait_for<T>(mut ticket: Ticket<T>, time: Duration) -> Vec<T> {
     // Late or not, what has come is taken.
     let _in_time = timer::timeout(time, &mut ticket).await;
     ticket.take()

@@ -26,7 +26,7 @@ pub(super) fn plan(
         .filter(|kind| table.route(kind.as_bytes()).is_none());
     // Several types may share a topic; each name once.
     let names: BTreeSet<String> = unknown
-        .filter_map(|kind| table.pattern().topic_name(kind).ok())
+        .filter_map(|kind| table.topic_name(kind).ok())
         .collect();
     let fresh = names.into_iter().take(room);
     fresh.map(|name| (fresh_id(), name.into())).collect()
@@ -86,14 +86,18 @@ pub(super) fn random() -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::Pattern;
+    use crate::route::{Pattern, Reserved};
 
     fn table(names: &[&str]) -> Table {
         let topics = names.iter().enumerate().map(|(row, name)| Topic {
             id: TopicId(row as u128),
             name: (*name).into(),
         });
-        Table::new(Pattern::parse("topic-%s").unwrap(), topics)
+        Table::new(
+            Pattern::parse("topic-%s").unwrap(),
+            Reserved::default(),
+            topics,
+        )
     }
 
     fn run(table: &Table, wanted: &[&str], topics_max: usize) -> (Vec<String>, Table) {

@@ -35,6 +35,7 @@ pub struct Settings {
     /// As the operator set them.
     pub properties: Vec<Property>,
     pub key: Key,
+    /// Each once.
     pub headers: Vec<Header>,
     /// How long the end waits for what was sent, after the connections have had their time.
     pub flush_wait: Duration,
@@ -59,6 +60,11 @@ pub enum Header {
     /// Milliseconds since 1970, in decimal.
     Received,
     ReqGuid,
+}
+
+impl Header {
+    /// How many there are.
+    pub const KINDS: usize = 4;
 }
 
 /// Why there is no producer.

@@ -1,6 +1,6 @@
 //! The table from event type to topic: immutable, replaced whole, never edited.
 
-use super::Pattern;
+use super::{Pattern, Reserved};
 use crate::unit::{TopicId, TopicIndex};
 use foldhash::fast::RandomState;
 use std::collections::{BTreeSet, HashMap};
@@ -17,6 +17,7 @@ pub struct Topic {
 #[derive(Clone, Debug)]
 pub struct Table {
     pattern: Pattern,
+    reserved: Reserved,
     topics: Vec<Topic>,
     /// Asked once for each event: hashed fast, and with a secret, because clients choose the types.
     kinds: HashMap<Box<[u8]>, TopicIndex, RandomState>,
@@ -28,10 +29,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table of the topics of the store, in the order of their rows.
-    pub fn new(pattern: Pattern, topics: impl IntoIterator<Item = Topic>) -> Self {
+    /// A table of the topics of the store, in the order of their rows. No type leads to a reserved one.
+    pub fn new(
+        pattern: Pattern,
+        reserved: Reserved,
+        topics: impl IntoIterator<Item = Topic>,
+    ) -> Self {
         let mut table = Self {
             pattern,
+            reserved,
             topics: Vec::new(),
             kinds: HashMap::default(),
             deleted: BTreeSet::new(),
@@ -47,7 +53,9 @@ impl Table {
     /// Adds a topic as the last row. For the copy that will replace the table.
     pub fn add(&mut self, topic: Topic) -> TopicIndex {
         let index = TopicIndex(self.topics.len() as u32);
-        if let Some(kind) = self.pattern.kind_of(&topic.name) {
+        if let Some(kind) = self.pattern.kind_of(&topic.name)
+            && !self.is_reserved(&topic.name)
+        {
             self.kinds.insert(kind.as_bytes().into(), index);
         }
         self.topics.push(topic);
@@ -69,6 +77,19 @@ impl Table {
     /// Topics that are there.
     pub fn living(&self) -> usize {
         self.topics.len() - self.deleted.len()
+    }
+
+    fn is_reserved(&self, name: &str) -> bool {
+        self.reserved.iter().any(|reserved| **reserved == *name)
+    }
+
+    /// The name of the topic that events of `kind` may go to, or why there can be none.
+    pub fn topic_name(&self, kind: &str) -> Result<String, String> {
+        let name = self.pattern.topic_name(kind)?;
+        if self.is_reserved(&name) {
+            return Err(format!("topic {name} is not for clients to write to"));
+        }
+        Ok(name)
     }
 
     pub fn pattern(&self) -> &Pattern {
@@ -109,7 +130,8 @@ mod tests {
             name: name.into(),
         };
         let pattern = Pattern::parse("in-%s").unwrap();
-        let table = Table::new(pattern, [topic(1, "in-click"), topic(2, "other")]);
+        let topics = [topic(1, "in-click"), topic(2, "other")];
+        let table = Table::new(pattern, Reserved::default(), topics);
         assert_eq!(table.route(b"click"), Some(TopicIndex(0)));
         assert_eq!(table.route(b"other"), None);
         assert_eq!(table.find("other"), Some(TopicIndex(1)));
@@ -125,7 +147,30 @@ mod tests {
             (later.find("in-click"), later.living()),
             (Some(TopicIndex(2)), 2)
         );
-        let one = Table::new(Pattern::parse("other").unwrap(), table.topics().to_vec());
+        let all = Pattern::parse("other").unwrap();
+        let one = Table::new(all, Reserved::default(), table.topics().to_vec());
         assert_eq!(one.route(b"anything"), Some(TopicIndex(1)));
+    }
+
+    #[test]
+    fn no_type_leads_to_a_reserved_topic() {
+        let reserved: Reserved = [Box::from("letters")].into();
+        for (pattern, kind) in [("%s", "letters"), ("let%s", "ters"), ("letters", "any")] {
+            let pattern = Pattern::parse(pattern).unwrap();
+            let there = Topic {
+                id: TopicId(1),
+                name: "letters".into(),
+            };
+            let mut table = Table::new(pattern, Arc::clone(&reserved), [there.clone()]);
+            assert_eq!(table.route(kind.as_bytes()), None);
+            let why = table.topic_name(kind).unwrap_err();
+            assert!(why.contains("topic letters is not for clients"), "{why}");
+            // Nor does one that comes while the program runs.
+            table.delete(TopicIndex(0));
+            table.add(there);
+            assert_eq!(table.route(kind.as_bytes()), None);
+            // Whoever has the right to it finds it.
+            assert_eq!(table.find("letters"), Some(TopicIndex(1)));
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A journal on its way to Kafka: read behind its cursor, sent, and the cursor moved past what is delivered.
 //!
 //! Layout:  `send` turns frames into records, and sends again what came back; `settle` hears what became of each,
-//!          and moves the cursor; `letters` keeps what Kafka will never take. `exactly` is the other way: in
-//!          transactions; `way` is either.
+//!          and moves the cursor; `letters` keeps what Kafka will never take, `retry` sends it again. `exactly` is the
+//!          other way: in transactions; `way` is either; `lanes` say who comes first on the shard.
 //! Always:  the cursor passes no event that is not delivered, a durable dead letter, or of a deleted topic. Records
 //!          of one topic leave in the order of the journal; a topic whose records come back sends nothing new before
 //!          those have left again.
@@ -11,12 +11,15 @@
 //! Full:    frames under way are bounded; beyond them the log holds what waits.
 
 mod exactly;
+mod lanes;
 mod letters;
+mod retry;
 mod send;
 mod settle;
 mod way;
 
-pub(super) use way::Way;
+pub(super) use lanes::{Lanes, spawn_in};
+pub(super) use way::{Way, open_all};
 
 use super::clock::Clock as _;
 use super::intake::Core;
@@ -34,6 +37,7 @@ use crate::spool::window::Window;
 use crate::spool::{Backlog, Settings};
 use crate::unit::{JournalId, Micros, Ticket, TopicId, TopicIndex};
 use letters::Letter;
+use retry::Retrier;
 use settle::Trouble;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -81,6 +85,9 @@ struct State {
     /// Events that the journal dropped, as the cursor counts them.
     dropped: u64,
     rate: settle::Rate,
+    bytes_rate: settle::Rate,
+    /// Nothing more is read from the disk before this.
+    read_at: Micros,
     fault: Option<Arc<str>>,
 }
 
@@ -90,9 +97,11 @@ pub(super) struct Forwarder {
     id: JournalId,
     journal: Journal<Disk>,
     settings: Settings,
+    journals_in_store: u32,
     writer: Writer,
     state: RefCell<State>,
     news: Notify,
+    retrier: Retrier,
     stopping: Cell<bool>,
     ended: Notify,
     has_ended: Cell<bool>,
@@ -105,7 +114,7 @@ impl Forwarder {
         core: &Rc<Core>,
         (id, journal): (JournalId, &Journal<Disk>),
         settings: &Settings,
-        cpus: &[usize],
+        (cpus, journals_in_store): (&[usize], u32),
     ) -> Result<(Rc<Self>, Bell), String> {
         let properties = properties::patient(&settings.kafka.properties);
         let opened = Writer::open(&properties, cpus);
@@ -130,6 +139,8 @@ impl Forwarder {
             repeated: 0,
             dropped: 0,
             rate: settle::Rate::default(),
+            bytes_rate: settle::Rate::default(),
+            read_at: Micros(0),
             fault: None,
         };
         let forwarder = Self {
@@ -137,9 +148,11 @@ impl Forwarder {
             id,
             journal: journal.clone(),
             settings: settings.clone(),
+            journals_in_store,
             writer,
             state: RefCell::new(state),
             news: Notify::new(),
+            retrier: Retrier::new(core, (id, journal), &settings.letters),
             stopping: Cell::new(false),
             ended: Notify::new(),
             has_ended: Cell::new(false),
@@ -147,9 +160,15 @@ impl Forwarder {
         Ok((Rc::new(forwarder), bell))
     }
 
+    /// A topic has its time to be there once more.
+    fn renew(&self, topic: TopicIndex) {
+        self.state.borrow_mut().unwanted.remove(&topic);
+    }
+
     /// Something became durable.
     pub(super) fn wake(&self) {
         self.news.wake_all();
+        self.retrier.wake();
     }
 
     /// Forwards until it is stopped, or the log is not what the cursor says.
@@ -163,6 +182,7 @@ impl Forwarder {
         self.end().await;
         self.has_ended.set(true);
         self.ended.wake_all();
+        self.retrier.end();
     }
 
     async fn forward(&self) -> Result<(), FollowError> {
@@ -182,10 +202,30 @@ impl Forwarder {
             if worked {
                 yield_if_needed().await;
             } else {
-                let _news = timer::timeout(PAUSE, news).await;
+                let _news = timer::timeout(self.pause(), news).await;
             }
         }
         Ok(())
+    }
+
+    /// How long to wait for news at most.
+    fn pause(&self) -> Duration {
+        let now = self.core.clock.now();
+        let read_at = self.state.borrow().read_at;
+        let wait = Duration::from_micros(read_at.since(now));
+        if wait.is_zero() {
+            PAUSE
+        } else {
+            wait.min(PAUSE)
+        }
+    }
+
+    /// Notes what was read from the disk: the next may be read when that has had its time.
+    fn pace(&self, follower: &mut Follower<Disk>) {
+        let now = self.core.clock.now();
+        let read_us = read_us(&self.settings, self.journals_in_store, follower.take_read());
+        let mut state = self.state.borrow_mut();
+        state.read_at = Micros(state.read_at.max(now).0.saturating_add(read_us));
     }
 
     /// Does a bounded part of what there is to do; `false` when there is nothing.
@@ -193,10 +233,14 @@ impl Forwarder {
         let mut worked = self.write_letters(follower).await?;
         worked |= self.send_again(follower).await?;
         let bytes_max = self.settings.in_flight_bytes;
-        if !self.state.borrow().window.has_room(bytes_max) {
+        self.pace(follower);
+        let has_time = self.state.borrow().read_at <= self.core.clock.now();
+        if !has_time || !self.state.borrow().window.has_room(bytes_max) {
             return Ok(worked);
         }
-        let next = follower.next().await?;
+        let next = follower.next().await;
+        self.pace(follower);
+        let next = next?;
         self.state.borrow_mut().at_end = next.is_none();
         if let Some(followed) = next {
             self.send_frame(follower, followed).await;
@@ -226,6 +270,7 @@ impl Forwarder {
     pub(super) async fn stop(&self) {
         self.stopping.set(true);
         self.news.wake_all();
+        self.retrier.stop();
         loop {
             let ended = self.ended.wait();
             if self.has_ended.get() {
@@ -294,9 +339,19 @@ impl Forwarder {
                 dropped: totals.dropped + dropped - state.dropped,
                 ..totals
             },
+            bytes_per_second: state.bytes_rate.per_second(now),
+            letters: self.retrier.letters_kept(),
+            retried: self.retrier.sent(),
             repeated: state.repeated,
             in_flight: self.writer.outstanding(),
             fault: state.fault.clone(),
         }
     }
+}
+
+/// The time that one journal's share of the store's reading allows for so many bytes.
+fn read_us(settings: &Settings, journals_in_store: u32, bytes: u64) -> u64 {
+    let journals = u64::from(journals_in_store.max(1));
+    let rate = (settings.read_bytes_per_second / journals).max(1);
+    bytes.saturating_mul(1_000_000) / rate
 }

@@ -4,6 +4,7 @@ use super::probe::Snapshot;
 use super::volumes;
 use crate::log::report::VolumeReport;
 use crate::route::table::Table;
+use crate::spool::retry::{Retried, Retry};
 use crate::unit::{JournalId, Offset, ShardId, TopicId, TopicIndex};
 use std::sync::Arc;
 
@@ -49,6 +50,8 @@ pub enum Order {
         offset: Offset,
         before_ms: Option<i64>,
     },
+    /// Send dead letters again, or count them. Answer with [`Report::Retried`].
+    Retry { ticket: u64, retry: Arc<Retry> },
     /// Stop accepting, answer what is in hand, close connections, seal, report `Drained`, end.
     Drain,
 }
@@ -92,6 +95,10 @@ pub enum Report {
     Changed {
         ticket: u64,
         places: Result<Vec<Place>, String>,
+    },
+    Retried {
+        ticket: u64,
+        retried: Retried,
     },
     /// New events cannot be made durable (`Some`, why) or can again (`None`).
     Writable {

@@ -145,7 +145,7 @@ impl Core {
 /// Notes a type that no topic is known for; says why there can be none.
 fn note_missing(table: &Table, kind: &[u8], missing: &mut Vec<Box<str>>) -> Result<(), String> {
     let kind = std::str::from_utf8(kind).unwrap_or_default();
-    table.pattern().topic_name(kind)?;
+    table.topic_name(kind)?;
     if let Some(reason) = &table.closed {
         return Err((**reason).into());
     }

@@ -6,7 +6,7 @@ use super::claims::{Claims, NameKeys, Terms};
 use super::clock::{Clock as _, MachineClock};
 use super::deliver;
 use super::destination::Destination;
-use super::forward;
+use super::forward::{self, Lanes, open_all, spawn_in};
 use super::intake::{Core, Shard};
 use super::mail::{Order, Report};
 use super::open::{Opened, journal_settings, open};
@@ -97,28 +97,27 @@ pub async fn run(start: Start) {
         let log = journal_settings(&settings, store, *journal, journals_in_store, is_first);
         match open(&settings, log, &volumes, &table, &clock).await {
             Ok(journal) => opened.push(journal),
-            Err(reason) => {
-                let _ = reports.send(Report::Failed { shard, reason }).await;
-                return;
-            }
+            Err(reason) => return fail(&reports, shard, reason).await,
         }
     }
     let (destination, bell) = match Destination::find(&settings, &kafka_cpus, &opened) {
         Ok(found) => found,
-        Err(reason) => {
-            let _ = reports.send(Report::Failed { shard, reason }).await;
-            return;
-        }
+        Err(reason) => return fail(&reports, shard, reason).await,
     };
     let to = (destination, table);
     let core = Rc::new(Core::new((shard, shards), settings, clock, to, claims));
     core.meet(neighbours);
-    let found = open_forwarders(&core, &opened, &kafka_cpus, &reports).await;
-    let Some(forwarders) = found else { return };
+    let lanes = Lanes::new(core.settings.spool.as_ref());
+    let of_kafka = (&kafka_cpus[..], journals_in_store);
+    let forwarders = match open_all(&core, &opened, lanes, of_kafka) {
+        Ok(forwarders) => forwarders,
+        Err(reason) => return fail(&reports, shard, reason).await,
+    };
     let life = Life {
         core,
         cpu,
         forwarders,
+        lanes,
         journals: opened.iter().map(Kept::of).collect(),
         background: Background::default(),
         journals_in_store,
@@ -130,29 +129,8 @@ pub async fn run(start: Start) {
         .await;
 }
 
-/// What forwards the journals, at work, where journals are forwarded; `None` when there is a reason why not, which is
-/// told.
-async fn open_forwarders(
-    core: &Rc<Core>,
-    opened: &[Opened],
-    cpus: &[usize],
-    reports: &Outgoing<Report>,
-) -> Option<Vec<forward::Way>> {
-    let mut forwarders = Vec::new();
-    let Some(spool) = &core.settings.spool else {
-        return Some(forwarders);
-    };
-    for opened in opened {
-        match forward::Way::open(core, (opened.id, &opened.journal), spool, cpus) {
-            Ok(forwarder) => forwarders.push(forwarder),
-            Err(reason) => {
-                let shard = core.id;
-                let _ = reports.send(Report::Failed { shard, reason }).await;
-                return None;
-            }
-        }
-    }
-    Some(forwarders)
+async fn fail(reports: &Outgoing<Report>, shard: ShardId, reason: String) {
+    let _ = reports.send(Report::Failed { shard, reason }).await;
 }
 
 /// A shard that has its journals open.
@@ -162,6 +140,7 @@ pub(super) struct Life {
     pub(super) journals: Vec<Kept>,
     /// One for each journal, or none.
     pub(super) forwarders: Vec<forward::Way>,
+    lanes: Lanes,
     background: Background,
     /// They share the rate at which space is given back.
     journals_in_store: u32,
@@ -232,7 +211,10 @@ impl Life {
             if matches!(order, Order::Drain) {
                 break;
             }
-            self.obey(order, &doors);
+            if matches!(order, Order::Serve) {
+                self.begin_to_serve(&doors).await;
+            }
+            self.obey(order);
         }
         let open_doors = doors.borrow_mut().take();
         if let Some(open_doors) = open_doors {
@@ -272,9 +254,8 @@ impl Life {
         });
     }
 
-    fn obey(self: &Rc<Self>, order: Order, doors: &RefCell<Option<Doors<Shard>>>) {
+    fn obey(self: &Rc<Self>, order: Order) {
         match order {
-            Order::Serve => self.begin_to_serve(doors),
             Order::Topics(table) => {
                 let names = || {
                     table
@@ -333,13 +314,18 @@ impl Life {
                     .truncate(ticket, (topic, journal), offset, before_ms);
                 spawn_local(truncate).detach();
             }
-            Order::Drain => {}
+            Order::Retry { ticket, retry } => {
+                spawn_local(self.clone().retry(ticket, retry)).detach();
+            }
+            Order::Serve | Order::Drain => {}
         }
     }
 
-    fn begin_to_serve(&self, doors: &RefCell<Option<Doors<Shard>>>) {
-        let shard = self.core.id;
-        let report = match self.open_doors(Shard(self.core.clone())) {
+    /// Connections live in the lane in which their doors were opened.
+    async fn begin_to_serve(self: &Rc<Self>, doors: &RefCell<Option<Doors<Shard>>>) {
+        let (shard, life) = (self.core.id, self.clone());
+        let opening = async move { life.open_doors(Shard(life.core.clone())) };
+        let report = match spawn_in(self.lanes.live, opening).await {
             Ok(open) => {
                 *doors.borrow_mut() = Some(open);
                 Report::Serving { shard }

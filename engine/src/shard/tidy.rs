@@ -1,11 +1,15 @@
 //! What a shard does in the background with its journals, and what operators ask of topics.
 
+use super::clock::Clock as _;
 use super::mail::{Place, Report};
 use super::run::Life;
 use super::volumes::Disk;
+use crate::limit::SPOOL_RETRY_TIME;
 use crate::log::journal::{Extent, Journal};
-use crate::unit::{JournalId, Offset, TopicId, TopicIndex};
+use crate::spool::retry::{Retried, Retry};
+use crate::unit::{JournalId, Micros, Offset, TopicId, TopicIndex};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A partition as the admin port tells it.
 pub(super) fn place(
@@ -56,5 +60,16 @@ impl Life {
             }
         }
         self.core.post(Report::Changed { ticket, places });
+    }
+
+    /// Sends this shard's dead letters again, and says what came of it.
+    pub(super) async fn retry(self: Rc<Self>, ticket: u64, retry: Arc<Retry>) {
+        let now = self.core.clock.now();
+        let until = Micros(now.0 + SPOOL_RETRY_TIME.as_micros() as u64);
+        let mut retried = Retried::default();
+        for forwarder in &self.forwarders {
+            retried.add(forwarder.retry(&retry, until).await);
+        }
+        self.core.post(Report::Retried { ticket, retried });
     }
 }

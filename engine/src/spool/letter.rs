@@ -5,11 +5,14 @@
 
 use crate::limit::EVENT_BYTES_MAX;
 use crate::unit::{JournalId, Offset};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of one part: the line before it fits beside.
-const PART_BYTES_MAX: usize = EVENT_BYTES_MAX - HEAD_BYTES_MAX;
-const HEAD_BYTES_MAX: usize = 4096;
+/// What a client may say of itself is cut to 64 KiB each by the log, which is 86 KiB here.
+const HEAD_BYTES_MAX: usize = 400 << 10;
+/// Longer texts of a client are written as base64, whose length is known beforehand.
+const PLAIN_BYTES_MAX: usize = 1024;
 /// Letters of a reason that are kept.
 const REASON_LETTERS_MAX: usize = 256;
 
@@ -23,48 +26,113 @@ pub struct Head {
     /// When it was received, in milliseconds since 1970.
     pub received_ms: i64,
     pub reason: String,
+    /// What Kafka's keys and headers are made of, as far as the log kept it.
+    #[serde(flatten)]
+    pub sender: Sender,
     /// From 1.
     pub part: u32,
     pub parts: u32,
 }
 
+/// Who sent an event, and as what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    #[serde(default, skip_serializing_if = "Said::is_empty")]
+    pub conn_id: Said,
+    #[serde(default, skip_serializing_if = "Said::is_empty")]
+    pub conn_group: Said,
+    #[serde(default, skip_serializing_if = "Said::is_empty")]
+    pub req_guid: Said,
+    /// `None`: the topic says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<Said>,
+}
+
+/// What a client says: a text where that is one and short, else base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Said {
+    Text(String),
+    Bytes { base64: String },
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+impl Said {
+    pub fn new(bytes: &[u8]) -> Self {
+        let plain = bytes.len() <= PLAIN_BYTES_MAX && !bytes.iter().any(u8::is_ascii_control);
+        match str::from_utf8(bytes) {
+            Ok(text) if plain => Self::Text(text.to_owned()),
+            _ => Self::Bytes {
+                base64: BASE64_STANDARD.encode(bytes),
+            },
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Text(text) if text.is_empty())
+    }
+
+    /// The bytes as they were; none when they were changed to what they cannot be.
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.clone().into_bytes(),
+            Self::Bytes { base64 } => BASE64_STANDARD.decode(base64).unwrap_or_default(),
+        }
+    }
+}
+
 /// An event with why it was not taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Dead<'a> {
     pub topic: &'a str,
     pub journal: JournalId,
     pub offset: Offset,
     pub received_ms: i64,
     pub reason: &'a str,
+    pub sender: Sender,
     pub value: &'a [u8],
 }
 
 /// The records of a letter end to end, each with its length.
 pub fn write(dead: &Dead<'_>) -> (Vec<u8>, Vec<u32>) {
-    let mut parts: Vec<&[u8]> = dead.value.chunks(PART_BYTES_MAX).collect();
+    let mut head = Head {
+        topic: dead.topic.to_owned(),
+        journal: dead.journal.0,
+        offset: dead.offset.0,
+        received_ms: dead.received_ms,
+        reason: dead.reason.chars().take(REASON_LETTERS_MAX).collect(),
+        sender: dead.sender.clone(),
+        part: u32::MAX,
+        parts: u32::MAX,
+    };
+    // No line is longer than this one.
+    let head_bytes = line(&head).len();
+    debug_assert!(head_bytes < HEAD_BYTES_MAX);
+    let mut parts: Vec<&[u8]> = dead.value.chunks(EVENT_BYTES_MAX - head_bytes).collect();
     if parts.is_empty() {
         parts.push(&[]);
     }
+    head.parts = parts.len() as u32;
     let (mut bytes, mut lengths) = (Vec::new(), Vec::new());
     for (part, value) in (1..).zip(&parts) {
         let start = bytes.len();
-        let head = Head {
-            topic: dead.topic.to_owned(),
-            journal: dead.journal.0,
-            offset: dead.offset.0,
-            received_ms: dead.received_ms,
-            reason: dead.reason.chars().take(REASON_LETTERS_MAX).collect(),
-            part,
-            parts: parts.len() as u32,
-        };
-        let line = serde_json::to_vec(&head).expect("these fields have no way to fail");
-        debug_assert!(line.len() < HEAD_BYTES_MAX);
-        bytes.extend_from_slice(&line);
-        bytes.push(b'\n');
+        head.part = part;
+        bytes.extend_from_slice(&line(&head));
         bytes.extend_from_slice(value);
         lengths.push((bytes.len() - start) as u32);
     }
     (bytes, lengths)
+}
+
+fn line(head: &Head) -> Vec<u8> {
+    let mut line = serde_json::to_vec(head).expect("these fields have no way to fail");
+    line.push(b'\n');
+    line
 }
 
 /// What a record says, and the bytes of the event that it holds; `None` when it is no letter.
@@ -88,6 +156,7 @@ mod tests {
             offset: Offset(9),
             received_ms: 1_700_000_000_000,
             reason: "Broker: \"too\" large\n",
+            sender: Sender::default(),
             value,
         }
     }
@@ -121,6 +190,44 @@ mod tests {
         let whole = [read(first).unwrap().1, read(second).unwrap().1].concat();
         assert!(whole == value);
         assert_eq!(read(second).unwrap().0.part, 2);
+    }
+
+    #[test]
+    fn what_the_sender_said_comes_back_as_it_was_however_long_or_strange() {
+        let long = vec![b'x'; usize::from(u16::MAX)];
+        for said in [&b"phone-1"[..], b"", b"\xff\n\0", b"a\nb", &long] {
+            let sender = Sender {
+                conn_id: Said::new(said),
+                conn_group: Said::new(said),
+                req_guid: Said::new(said),
+                event_type: Some(Said::new(said)),
+            };
+            let value = vec![7; EVENT_BYTES_MAX];
+            let (bytes, lengths) = write(&Dead {
+                sender: sender.clone(),
+                ..dead(&value)
+            });
+            let mut rest = &bytes[..];
+            let mut whole = Vec::new();
+            for length in lengths {
+                assert!(length as usize <= EVENT_BYTES_MAX);
+                let (record, behind) = rest.split_at(length as usize);
+                let (head, part) = read(record).unwrap();
+                assert_eq!(head.sender, sender);
+                assert_eq!(head.sender.conn_id.bytes(), said);
+                whole.extend_from_slice(part);
+                rest = behind;
+            }
+            assert!(whole == value);
+        }
+    }
+
+    #[test]
+    fn a_letter_without_a_sender_is_read() {
+        let line = br#"{"topic":"t","journal":0,"offset":1,"received_ms":2,"reason":"r","part":1,"parts":1}"#;
+        let record = [&line[..], b"\nvalue"].concat();
+        let (head, value) = read(&record).unwrap();
+        assert_eq!((head.sender, value), (Sender::default(), &b"value"[..]));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | `window` | frames that were read and not wholly delivered, event by event            |
 //! | `letter` | dead letters: events that Kafka will never take, with the reason          |
 //! | `exactly` | what forwarding in transactions has to decide                             |
+//! | `retry`  | dead letters that are sent again                                          |
 //!
 //! Always:  the cursor passes a frame when each of its events was delivered, is a durable dead letter, or went
 //!          with its topic; never before the frames that come before it.
@@ -13,6 +14,7 @@
 
 pub mod exactly;
 pub mod letter;
+pub mod retry;
 pub mod window;
 
 use crate::kafka;
@@ -22,6 +24,16 @@ use crate::unit::JournalId;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Who comes first on a shard that has too much to do. Never which event of a topic comes first: one cursor reads each
+/// journal from its oldest event to its newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// New events; what waits for Kafka has [`Settings::share`].
+    LiveFirst,
+    /// What waits for Kafka; new events have [`Settings::share`].
+    OldestFirst,
+}
+
 /// What a forwarder needs from the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -29,6 +41,11 @@ pub struct Settings {
     pub overflow: Overflow,
     /// Bytes of frames that one journal's forwarder has under way.
     pub in_flight_bytes: u64,
+    pub order: Order,
+    /// Part of the shard's time, in percent, for who comes second.
+    pub share: u32,
+    /// What the forwarders of all journals together read from the disk.
+    pub read_bytes_per_second: u64,
     /// The log's topic of dead letters. It is not forwarded.
     pub letters: Box<str>,
     /// How long events wait for a topic that Kafka does not know, or does not let us write to, before they become
@@ -49,6 +66,12 @@ pub struct Backlog {
     pub oldest_us: u64,
     /// Delivered in a second, over the last few.
     pub events_per_second: u64,
+    /// Bytes of the log that were settled in a second, over the last few.
+    pub bytes_per_second: u64,
+    /// Records in the topic of dead letters now.
+    pub letters: u64,
+    /// Dead letters that were sent again, since the start.
+    pub retried: u64,
     /// Since the journal's first day.
     pub totals: Totals,
     /// Sent once more, since the start.

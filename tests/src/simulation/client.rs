@@ -24,6 +24,9 @@ pub struct Client<'a> {
     pub rows: &'a mut Vec<usize>,
 }
 
+/// A request: what each record is to be, the bytes of all, and where each lies.
+type Composed = (Vec<(usize, Value)>, Vec<u8>, Vec<RoutedEvent>);
+
 impl Client<'_> {
     pub async fn work(&mut self, operations: u64) -> Result<(), String> {
         let change_at = self.run.random.below(operations);
@@ -206,7 +209,7 @@ impl Client<'_> {
         Err(format!("journal {journal} has no room for ever"))
     }
 
-    fn compose(&mut self) -> Option<(Vec<(usize, Value)>, Vec<u8>, Vec<RoutedEvent>)> {
+    fn compose(&mut self) -> Option<Composed> {
         let living = self.living_rows();
         if living.is_empty() {
             return None;

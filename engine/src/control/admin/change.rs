@@ -1,10 +1,12 @@
-//! Deleting and truncating topics.
+//! Deleting and truncating topics, and sending dead letters again.
 
 use super::{Reply, json, pages, refuse, time};
 use crate::control::fleet::{Fleet, NotDeleted};
 use crate::limit;
 use crate::rt::timer;
+use crate::spool::retry::Retry;
 use crate::unit::{JournalId, Offset};
+use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -30,11 +32,9 @@ pub(super) async fn delete(fleet: &Fleet, topic: &str) -> Reply {
 
 /// 200 with the partitions as they are then, 204 when nothing was asked for.
 pub(super) async fn truncate(fleet: &Fleet, topic: &str, body: Incoming) -> Reply {
-    let body = Limited::new(body, limit::ADMIN_BODY_BYTES_MAX).collect();
-    let body = match timer::timeout(limit::HTTP_BODY_WAIT, body).await {
-        Some(Ok(body)) => body.to_bytes(),
-        Some(Err(why)) => return refuse(StatusCode::BAD_REQUEST, format!("invalid body: {why}")),
-        None => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not come"),
+    let body = match whole(body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
     };
     let asked = match parse(&body) {
         Ok(asked) => asked,
@@ -68,6 +68,41 @@ pub(super) async fn truncate(fleet: &Fleet, topic: &str, body: Incoming) -> Repl
         }
         Ok(Err(why)) => refuse(StatusCode::INTERNAL_SERVER_ERROR, why),
         Err(why) => why.into(),
+    }
+}
+
+/// Sends dead letters again: 200 with what came of it, 503 when not every journal came to its end.
+pub(super) async fn retry(fleet: &Fleet, body: Incoming) -> Reply {
+    let body = match whole(body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let asked = if body.is_empty() {
+        Ok(Retry::default())
+    } else {
+        serde_json::from_slice(&body)
+    };
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, format!("invalid body: {why}")),
+    };
+    match fleet.retry(asked).await {
+        Ok(retried) if retried.faults.is_empty() => json(StatusCode::OK, &json!(retried)),
+        Ok(retried) => json(StatusCode::SERVICE_UNAVAILABLE, &json!(retried)),
+        Err(why) => why.into(),
+    }
+}
+
+/// A request's body, or the answer to one that does not come or is too long.
+async fn whole(body: Incoming) -> Result<Bytes, Reply> {
+    let body = Limited::new(body, limit::ADMIN_BODY_BYTES_MAX).collect();
+    match timer::timeout(limit::HTTP_BODY_WAIT, body).await {
+        Some(Ok(body)) => Ok(body.to_bytes()),
+        Some(Err(why)) => Err(refuse(
+            StatusCode::BAD_REQUEST,
+            format!("invalid body: {why}"),
+        )),
+        None => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The admin port: health, metrics, reading back, deleting and truncating topics, over HTTP/1.
+//! The admin port: health, metrics, reading back, deleting and truncating topics, dead letters, over HTTP/1.
 //!
 //! Core:    the control core's executor; one task for each connection.
 //! Always:  a change of the store is answered when it is durable.
@@ -118,12 +118,23 @@ impl Office {
             (&Method::PATCH, Some(topic)) => {
                 Ok(change::truncate(&self.fleet, &topic, request.into_body()).await)
             }
+            (&Method::POST, None) if path == "/spool/retry" && !self.spools => Ok(refuse(
+                StatusCode::CONFLICT,
+                "nothing is forwarded to Kafka: publisher.type is not spool",
+            )),
+            (&Method::POST, None) if path == "/spool/retry" => {
+                Ok(change::retry(&self.fleet, request.into_body()).await)
+            }
             (_, topic) => {
                 let mut reply = refuse(
                     StatusCode::METHOD_NOT_ALLOWED,
                     "this is not answered here; see the header Allow",
                 );
-                let allowed = topic.map_or("GET, HEAD", |_| "GET, HEAD, DELETE, PATCH");
+                let allowed = match (topic, path) {
+                    (Some(_), _) => "GET, HEAD, DELETE, PATCH",
+                    (None, "/spool/retry") => "POST",
+                    (None, _) => "GET, HEAD",
+                };
                 let allowed = header::HeaderValue::from_static(allowed);
                 reply.headers_mut().insert(header::ALLOW, allowed);
                 Ok(reply)

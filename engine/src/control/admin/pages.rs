@@ -57,10 +57,19 @@ fn backlog(shards: &[Box<Snapshot>]) -> String {
     for one in shards.iter().flat_map(|shard| &shard.spool) {
         let (journal, events, bytes) = (one.journal.0, one.events, one.bytes);
         let (seconds, rate) = (one.oldest_us / 1_000_000, one.events_per_second);
+        let byte_rate = one.bytes_per_second;
         let _never_fails = writeln!(
             text,
-            "spool: journal {journal}: {events} events, {bytes} bytes, {seconds} s behind, {rate} events/s"
+            "spool: journal {journal}: {events} events, {bytes} bytes, {seconds} s behind, \
+             {rate} events/s, {byte_rate} bytes/s"
         );
+        if 0 < one.letters {
+            let letters = one.letters;
+            let _never_fails = writeln!(
+                text,
+                "spool: journal {journal}: {letters} dead letters (ringtail spool retry sends them again)"
+            );
+        }
         if let Some(fault) = &one.fault {
             let _never_fails = writeln!(text, "spool: {fault}");
         }

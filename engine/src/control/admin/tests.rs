@@ -42,10 +42,17 @@ async fn send(
 }
 
 fn with_port<F: Future<Output = ()>>(body: impl FnOnce(Rc<Fleet>, SocketAddr) -> F) {
+    with_port_of(&settings(), body);
+}
+
+fn with_port_of<F: Future<Output = ()>>(
+    settings: &Settings,
+    body: impl FnOnce(Rc<Fleet>, SocketAddr) -> F,
+) {
     with_fleet(async |fleet| {
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_address().unwrap();
-        let _served = serve(listener, Rc::clone(&fleet), &settings());
+        let _served = serve(listener, Rc::clone(&fleet), settings);
         body(fleet, address).await;
     });
 }
@@ -172,5 +179,45 @@ fn metrics_come_from_every_shard() {
             let line = format!("\nringtail_events_accepted_total{{shard=\"{shard}\"}} 10\n");
             assert!(body.contains(&line), "{body}");
         }
+    });
+}
+
+#[test]
+fn dead_letters_are_sent_again_where_there_is_a_spool() {
+    with_port(async |_, address| {
+        let (status, why) = ask(address, "POST", "/spool/retry").await;
+        assert_eq!(status, 409);
+        assert!(why.contains("publisher.type is not spool"), "{why}");
+    });
+    let variable = |name: &str, value: &str| (name.into(), value.into());
+    let spool = Configuration::resolve(Layers {
+        environment: vec![
+            variable("PUBLISHER_TYPE", "spool"),
+            variable("PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS", "b:1"),
+        ],
+        ..Layers::default()
+    });
+    with_port_of(&spool.unwrap().settings().unwrap(), async |_, address| {
+        let post = async |body| {
+            let (status, text) = send(address, "POST", "/spool/retry", body).await;
+            let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+            (status, answer)
+        };
+        // Two shards, with one and two letters.
+        let (status, answer) = post("").await;
+        assert_eq!(
+            (status, &answer["sent"], &answer["left"]),
+            (200, &3.into(), &0.into())
+        );
+        let (_, answer) = post(r#"{"dry_run": true}"#).await;
+        assert_eq!(answer["left"], 2);
+        // What did not come to its end is no success.
+        let (status, answer) = post(r#"{"topic": "click"}"#).await;
+        assert_eq!((status, &answer["faults"][1]), (503, &"click".into()));
+        let (status, answer) = post(r#"{"tropic": "click"}"#).await;
+        assert_eq!(status, 400);
+        assert!(answer["error"].to_string().contains("tropic"), "{answer}");
+        assert_eq!(ask(address, "GET", "/spool/retry").await.0, 404);
+        assert_eq!(ask(address, "DELETE", "/spool/retry").await.0, 405);
     });
 }

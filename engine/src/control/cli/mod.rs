@@ -1,5 +1,6 @@
 //! The command line: one file for each sub-command, parsed into plain values.
 
+mod ask;
 mod config;
 mod configured;
 mod doctor;

@@ -4,6 +4,7 @@ use crate::control::exit::Exit;
 use clap::{Args, Subcommand};
 
 mod adopt;
+mod retry;
 
 /// Set right what a spool cannot set right by itself.
 #[derive(Args, Debug)]
@@ -16,12 +17,14 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Work {
     Adopt(adopt::Arguments),
+    Retry(retry::Arguments),
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Exit {
         match self.work {
             Work::Adopt(arguments) => arguments.run(),
+            Work::Retry(arguments) => arguments.run(),
         }
     }
 }

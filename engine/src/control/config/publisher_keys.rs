@@ -5,7 +5,7 @@ use super::row::Preset::{Number, Text};
 use super::value::{Kind, Names};
 use crate::limit;
 
-pub(super) static PUBLISHER: [Key; 17] = [
+pub(super) static PUBLISHER: [Key; 20] = [
     Key {
         name: "publisher.type",
         variables: &["PUBLISHER_TYPE"],
@@ -95,6 +95,37 @@ pub(super) static PUBLISHER: [Key; 17] = [
         },
         default: Number(limit::SPOOL_BYTES_DEFAULT),
         sentence: "What each journal has under way to Kafka at once.",
+    },
+    Key {
+        name: "spool.order",
+        variables: &["RINGTAIL_SPOOL_ORDER"],
+        kind: Kind::Choice(&["live-first", "oldest-first"]),
+        default: Text("live-first"),
+        sentence: "Who comes first on a shard that has too much to do: new events, or those that wait for Kafka. \
+                   Each journal goes to Kafka in its order either way.",
+    },
+    Key {
+        name: "spool.share",
+        variables: &["RINGTAIL_SPOOL_SHARE"],
+        kind: Kind::Whole {
+            min: 1,
+            max: limit::SPOOL_SHARE_MAX,
+        },
+        default: Number(limit::SPOOL_SHARE_DEFAULT),
+        sentence: "Part of such a shard's time for who comes second, in percent; what the first does not need is the \
+                   second's as well.",
+    },
+    Key {
+        name: "spool.read_bytes_per_second",
+        variables: &["RINGTAIL_SPOOL_READ_BYTES_PER_SECOND"],
+        kind: Kind::Size {
+            min: limit::SPOOL_READ_RATE_MIN,
+            max: limit::SPOOL_READ_RATE_MAX,
+            step: 1,
+        },
+        default: Number(limit::SPOOL_READ_RATE_DEFAULT),
+        sentence: "What is read from the disk in a second to be forwarded, by all journals together; events that are \
+                   still in memory are not counted.",
     },
     Key {
         name: "spool.dead_letter_topic",

@@ -58,6 +58,7 @@ impl Configuration {
                 pattern: route::Pattern::parse(self.text("event.distribution.publisher_pattern"))
                     .expect("a pattern was parsed when it was read"),
                 client_topics_max: self.whole("policy.topics_max") as usize,
+                reserved: self.reserved_topics(),
             },
             log: self.log(),
             kafka: self.publishes_to_kafka().then(|| self.kafka()),
@@ -158,12 +159,6 @@ impl Configuration {
             0 => -1,
             number => number,
         };
-        let header = |name: &String| match name.as_str() {
-            "event_type" => kafka::Header::EventType,
-            "conn_group" => kafka::Header::ConnGroup,
-            "received" => kafka::Header::Received,
-            _ => kafka::Header::ReqGuid,
-        };
         kafka::Settings {
             properties: self.properties.plain(),
             key: match self.text("publisher.kafka.key") {
@@ -172,11 +167,7 @@ impl Configuration {
                 "req_guid" => kafka::Key::ReqGuid,
                 _ => kafka::Key::None,
             },
-            headers: self
-                .names("publisher.kafka.headers")
-                .iter()
-                .map(header)
-                .collect(),
+            headers: kafka_headers(self.names("publisher.kafka.headers")),
             flush_wait: Duration::from_millis(self.whole("publisher.kafka.flush_interval_ms")),
             create: self.switch("publisher.kafka.create_topics").then(|| {
                 let partitions = or_default("publisher.kafka.create_partitions");
@@ -402,4 +393,21 @@ impl Configuration {
 /// A row of the table and the code that reads it disagree; a test reads all of them.
 fn other_type(name: &str, value: &Value) -> ! {
     unreachable!("{name} holds {value:?}")
+}
+
+/// Each header once, whatever was written twice.
+fn kafka_headers(names: &[String]) -> Vec<kafka::Header> {
+    let mut headers = Vec::new();
+    for name in names {
+        let header = match name.as_str() {
+            "event_type" => kafka::Header::EventType,
+            "conn_group" => kafka::Header::ConnGroup,
+            "received" => kafka::Header::Received,
+            _ => kafka::Header::ReqGuid,
+        };
+        if !headers.contains(&header) {
+            headers.push(header);
+        }
+    }
+    headers
 }

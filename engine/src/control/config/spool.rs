@@ -5,6 +5,14 @@ use crate::log::journal::Overflow;
 use crate::spool::exactly;
 use crate::{route, spool};
 
+/// What Kafka keeps for itself.
+const OF_KAFKA: [&str; 4] = [
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+    "__cluster_metadata",
+];
+
 impl Configuration {
     /// Whether events go to the log, and from there to Kafka.
     pub(super) fn spools(&self) -> bool {
@@ -19,6 +27,12 @@ impl Configuration {
                 _ => Overflow::Refuse,
             },
             in_flight_bytes: self.whole("spool.in_flight_bytes"),
+            order: match self.text("spool.order") {
+                "oldest-first" => spool::Order::OldestFirst,
+                _ => spool::Order::LiveFirst,
+            },
+            share: self.whole("spool.share") as u32,
+            read_bytes_per_second: self.whole("spool.read_bytes_per_second"),
             letters: self.text("spool.dead_letter_topic").into(),
             topic_wait: self.millis("spool.topic_wait_ms"),
             exactly: (self.text("spool.delivery") == "exactly-once").then(|| exactly::Settings {
@@ -28,6 +42,14 @@ impl Configuration {
                 wait: self.millis("spool.transaction_ms"),
             }),
         }
+    }
+
+    /// Topics that clients cannot write to: Kafka's own, and the log's dead letters and the spool's cursors, also where
+    /// nothing is forwarded just now.
+    pub(super) fn reserved_topics(&self) -> route::Reserved {
+        let ours = ["spool.dead_letter_topic", "spool.cursor_topic"].map(|key| self.text(key));
+        let ours = ours.into_iter().filter(|_| !self.publishes_to_kafka());
+        OF_KAFKA.into_iter().chain(ours).map(Box::from).collect()
     }
 
     pub(super) fn check_spool(&self) -> Result<(), Error> {
@@ -40,6 +62,11 @@ impl Configuration {
         if !self.spools() {
             return Ok(());
         }
+        let letters = self.text("spool.dead_letter_topic");
+        let pattern = self.text("event.distribution.publisher_pattern");
+        self.refuse_if(pattern == letters, "spool.dead_letter_topic", || {
+            "another topic than that of the events (event.distribution.publisher_pattern)".into()
+        })?;
         // The forwarder knows of a request what the log keeps of it.
         let key = self.text("publisher.kafka.key");
         let headers = self.names("publisher.kafka.headers");
@@ -79,6 +106,16 @@ mod tests {
         let spool = read(&[("PUBLISHER_TYPE", "spool")]).unwrap().unwrap();
         assert_eq!(spool.overflow, Overflow::Refuse);
         assert_eq!(&*spool.letters, "ringtail-dead-letters");
+        assert_eq!((spool.order, spool.share), (spool::Order::LiveFirst, 25));
+        let oldest = [
+            ("PUBLISHER_TYPE", "spool"),
+            ("RINGTAIL_SPOOL_ORDER", "oldest-first"),
+            ("RINGTAIL_SPOOL_SHARE", "10"),
+            ("RINGTAIL_SPOOL_READ_BYTES_PER_SECOND", "64MiB"),
+        ];
+        let spool = read(&oldest).unwrap().unwrap();
+        assert_eq!((spool.order, spool.share), (spool::Order::OldestFirst, 10));
+        assert_eq!(spool.read_bytes_per_second, 64 << 20);
         let drops = [
             ("PUBLISHER_TYPE", "spool"),
             ("RINGTAIL_SPOOL_OVERFLOW", "drop-oldest"),
@@ -113,8 +150,16 @@ mod tests {
             read(&rows).unwrap_err()
         };
         let nothing = ("RINGTAIL_SHARDS", "1");
+        let share = refused("RINGTAIL_SPOOL_SHARE", "51", nothing);
+        assert!(
+            share.contains("spool.share") && share.contains("50"),
+            "{share}"
+        );
         let name = refused("RINGTAIL_SPOOL_DEAD_LETTER_TOPIC", "a b", nothing);
         assert!(name.contains("dead_letter_topic"), "{name}");
+        let all = ("EVENT_DISTRIBUTION_PUBLISHER_PATTERN", "all");
+        let same = refused("RINGTAIL_SPOOL_DEAD_LETTER_TOPIC", "all", all);
+        assert!(same.contains("another topic than"), "{same}");
         let name = refused("RINGTAIL_SPOOL_CURSOR_TOPIC", "..", nothing);
         assert!(name.contains("cursor_topic"), "{name}");
         let group = ("RINGTAIL_LOG_ORIGIN", "group");

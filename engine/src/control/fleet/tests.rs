@@ -3,9 +3,10 @@
 use super::*;
 use crate::control::metrics::tests::snapshot;
 use crate::log::report::{LossCounts, ScrubCounts, VolumeState};
-use crate::route::{Pattern, Topic};
+use crate::route::{Pattern, Reserved, Topic};
 use crate::rt::executor::{self, Handle, Plan};
 use crate::rt::mailbox::{Receiver, Sender, mailbox};
+use crate::spool::retry::{Retried, Retry};
 use crate::unit::TopicId;
 
 const SHARDS: u32 = 2;
@@ -15,7 +16,8 @@ fn table<const N: usize>(names: [&str; N]) -> Arc<Table> {
         id: TopicId(row),
         name: name.into(),
     });
-    Arc::new(Table::new(Pattern::parse("%s").unwrap(), topics))
+    let pattern = Pattern::parse("%s").unwrap();
+    Arc::new(Table::new(pattern, Reserved::default(), topics))
 }
 
 /// The place of a shard's only partition after a truncation, if that was for it.
@@ -38,6 +40,28 @@ fn truncated(
 }
 
 /// Answers every order until it is told to drain.
+/// What a shard says of its volume.
+fn volume(shard: ShardId) -> VolumeReport {
+    VolumeReport {
+        journal: JournalId(shard.0),
+        volume: Some(0),
+        folder: "/v".into(),
+        state: VolumeState::InService,
+        scrub: ScrubCounts::default(),
+        losses: LossCounts::default(),
+    }
+}
+
+/// So many letters more than the shard's number; the question comes back in `left` and `faults`.
+fn retried(shard: ShardId, retry: &Retry) -> Retried {
+    Retried {
+        sent: u64::from(shard.0) + 1,
+        left: u64::from(retry.dry_run),
+        faults: retry.topic.iter().map(ToString::to_string).collect(),
+        ..Retried::default()
+    }
+}
+
 async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender<Report>) {
     let (mut orders, reports) = (orders.connect().await, reports.connect().await);
     let journals = vec![JournalId(shard.0)];
@@ -72,14 +96,7 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
             },
             Order::Volumes { ticket } => Report::Volumes {
                 ticket,
-                reports: vec![VolumeReport {
-                    journal: JournalId(shard.0),
-                    volume: Some(0),
-                    folder: "/v".into(),
-                    state: VolumeState::InService,
-                    scrub: ScrubCounts::default(),
-                    losses: LossCounts::default(),
-                }],
+                reports: vec![volume(shard)],
             },
             Order::Snapshot { ticket } => Report::Snapshot {
                 ticket,
@@ -98,6 +115,10 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
             } => Report::Changed {
                 ticket,
                 places: Ok(truncated(shard, (topic, journal), offset, before_ms)),
+            },
+            Order::Retry { ticket, retry } => Report::Retried {
+                ticket,
+                retried: retried(shard, &retry),
             },
             Order::TopicsRefused { .. } | Order::Returned(_) | Order::Cluster { .. } => continue,
             Order::Drain => Report::Drained { shard },

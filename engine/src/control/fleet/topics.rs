@@ -2,9 +2,12 @@
 //! the shards.
 
 use super::{Fleet, Unanswered, wait};
+use crate::limit::SPOOL_RETRY_ANSWER_WAIT;
 use crate::shard::mail::{Order, Place};
+use crate::spool::retry::{Retried, Retry};
 use crate::unit::{JournalId, Offset, TopicId, TopicIndex};
 use std::mem;
+use std::sync::Arc;
 
 /// A topic that is to be deleted.
 #[derive(Debug)]
@@ -89,5 +92,24 @@ impl Fleet {
             places.sort_by_key(|place| place.journal);
             places
         }))
+    }
+
+    /// Has every shard send its dead letters again, or count them.
+    pub(in super::super) async fn retry(&self, retry: Retry) -> Result<Retried, Unanswered> {
+        let retry = Arc::new(retry);
+        let order = |ticket| Order::Retry {
+            ticket,
+            retry: Arc::clone(&retry),
+        };
+        let asked = self.ask_patiently(&self.retried, order, SPOOL_RETRY_ANSWER_WAIT);
+        let (answers, whole) = asked.await?;
+        if !whole {
+            return Err(Unanswered::Late);
+        }
+        let mut all = Retried::default();
+        for one in answers {
+            all.add(one);
+        }
+        Ok(all)
     }
 }

@@ -7,7 +7,7 @@ use crate::spool::Backlog;
 /// One family with what it shows of a journal.
 type Row = (&'static str, Family, &'static str, fn(&Backlog) -> u64);
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 14] = [
     (
         "ringtail_spool_backlog_events",
         Family::Gauge,
@@ -33,6 +33,12 @@ const ROWS: [Row; 11] = [
         |one| one.events_per_second,
     ),
     (
+        "ringtail_spool_drain_bytes_per_second",
+        Family::Gauge,
+        "Bytes of the log that were settled in a second, over the last few.",
+        |one| one.bytes_per_second,
+    ),
+    (
         "ringtail_spool_in_flight_events",
         Family::Gauge,
         "Events that librdkafka has.",
@@ -49,6 +55,18 @@ const ROWS: [Row; 11] = [
         Family::Counter,
         "Events that Kafka will never take: they are in the topic of dead letters.",
         |one| one.totals.letters,
+    ),
+    (
+        "ringtail_spool_letters_kept",
+        Family::Gauge,
+        "Records in the topic of dead letters.",
+        |one| one.letters,
+    ),
+    (
+        "ringtail_spool_retried_total",
+        Family::Counter,
+        "Dead letters that were sent again (ringtail spool retry), since the start.",
+        |one| one.retried,
     ),
     (
         "ringtail_spool_skipped_total",

@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::volumes::overview;
 use crate::log::report::{LossCounts, ScrubCounts, VolumeReport, VolumeState};
-use crate::route::{Pattern, Topic};
+use crate::route::{Pattern, Reserved, Topic};
 use crate::shard::census::{BORDERS_MS, Counted, GroupCounts, OTHER, PairCounts, Tally};
 use crate::shard::probe::Counters;
 use crate::unit::JournalId;
@@ -67,7 +67,8 @@ fn table(pattern: &str, topics: u32) -> Table {
         id: TopicId(u128::from(row)),
         name: format!("in-kind{row}").into(),
     };
-    Table::new(Pattern::parse(pattern).unwrap(), (0..topics).map(topic))
+    let pattern = Pattern::parse(pattern).unwrap();
+    Table::new(pattern, Reserved::default(), (0..topics).map(topic))
 }
 
 const VITALS: Vitals = Vitals {

@@ -96,6 +96,8 @@ pub struct Follower<D: Disk> {
     at: Option<(Life, u64)>,
     ahead: Option<Piece<D::Buffer>>,
     frame: Vec<u8>,
+    /// Bytes that came from the disk and were not told of.
+    read: u64,
     /// What lies before the cursor in the segment where it began.
     passed: Load,
 }
@@ -117,6 +119,7 @@ impl<D: Disk> Journal<D> {
             at: None,
             ahead: None,
             frame: Vec::new(),
+            read: 0,
             passed: Load::default(),
         })
     }
@@ -157,6 +160,11 @@ impl<D: Disk> Follower<D> {
     /// The frame whose turn is next.
     pub fn next_sequence(&self) -> Sequence {
         self.next
+    }
+
+    /// Bytes that were read from the disk since this was asked last.
+    pub fn take_read(&mut self) -> u64 {
+        std::mem::take(&mut self.read)
     }
 
     /// The frame that was handed out last.

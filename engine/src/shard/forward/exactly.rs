@@ -19,8 +19,9 @@ mod words;
 use super::super::clock::Clock as _;
 use super::super::intake::Core;
 use super::super::volumes::Disk;
+use super::retry::Retrier;
 use super::settle::Rate;
-use super::{CURSOR_WAIT, PAUSE};
+use super::{CURSOR_WAIT, PAUSE, read_us};
 use crate::kafka::Header;
 use crate::log::format::forwarded::Forwarded;
 use crate::log::journal::{FollowError, Followed, Follower, Journal, Load, Overflow};
@@ -72,6 +73,9 @@ struct State {
     /// Events that the journal dropped, as the cursor counts them.
     dropped: u64,
     rate: Rate,
+    bytes_rate: Rate,
+    /// Nothing more is read from the disk before this.
+    read_at: Micros,
     fault: Option<Arc<str>>,
 }
 
@@ -81,6 +85,7 @@ pub(in crate::shard) struct Exactly {
     id: JournalId,
     journal: Journal<Disk>,
     settings: Settings,
+    journals_in_store: u32,
     /// Under which Kafka knows who forwards.
     name: String,
     commands: Sender<Command>,
@@ -90,6 +95,7 @@ pub(in crate::shard) struct Exactly {
     alone: Cell<bool>,
     state: RefCell<State>,
     news: Notify,
+    pub(super) retrier: Retrier,
     stopping: Cell<bool>,
     ended: Notify,
     has_ended: Cell<bool>,
@@ -103,7 +109,7 @@ impl Exactly {
         (id, journal): (JournalId, &Journal<Disk>),
         settings: &Settings,
         exactly: &exactly::Settings,
-        cpus: &[usize],
+        (cpus, journals_in_store): (&[usize], u32),
     ) -> Result<(Rc<Self>, Bell), String> {
         let (ringer, bell) = bell().map_err(|error| error.to_string())?;
         let cursor = journal.begin_to_forward();
@@ -136,6 +142,7 @@ impl Exactly {
             id,
             journal: journal.clone(),
             settings: settings.clone(),
+            journals_in_store,
             name,
             commands,
             words,
@@ -143,6 +150,7 @@ impl Exactly {
             alone: Cell::new(false),
             state: RefCell::new(State::new(cursor)),
             news: Notify::new(),
+            retrier: Retrier::new(core, (id, journal), &settings.letters),
             stopping: Cell::new(false),
             ended: Notify::new(),
             has_ended: Cell::new(false),
@@ -153,6 +161,7 @@ impl Exactly {
     /// Something became durable.
     pub(super) fn wake(&self) {
         self.news.wake_all();
+        self.retrier.wake();
     }
 
     /// Hears that the thread has something to say.
@@ -173,6 +182,7 @@ impl Exactly {
         self.end().await;
         self.has_ended.set(true);
         self.ended.wake_all();
+        self.retrier.end();
     }
 
     async fn forward(&self) -> Result<(), String> {
@@ -291,10 +301,12 @@ impl Exactly {
                 && state.events < limit::SPOOL_EVENTS_MAX;
             self.commands.len() < limit::SPOOL_PARCELS_MAX && (few || state.under_way.is_empty())
         };
-        if !has_room {
+        if !has_room || self.core.clock.now() < self.state.borrow().read_at {
             return Ok(false);
         }
-        let next = follower.next().await?;
+        let next = follower.next().await;
+        self.pace(follower);
+        let next = next?;
         let mut state = self.state.borrow_mut();
         state.at_end = next.is_none();
         let Some(followed) = next else {
@@ -317,6 +329,14 @@ impl Exactly {
         let sent = self.commands.try_send(Command::Parcel(Box::new(parcel)));
         debug_assert!(sent.is_ok() || self.alone.get(), "there was room");
         Ok(true)
+    }
+
+    /// Notes what was read from the disk: the next may be read when that has had its time.
+    fn pace(&self, follower: &mut Follower<Disk>) {
+        let now = self.core.clock.now();
+        let read_us = read_us(&self.settings, self.journals_in_store, follower.take_read());
+        let mut state = self.state.borrow_mut();
+        state.read_at = Micros(state.read_at.max(now).0.saturating_add(read_us));
     }
 
     /// The frame that the follower stands on, with what of it is for Kafka.
@@ -376,6 +396,7 @@ impl Exactly {
     pub(super) async fn stop(&self) {
         self.stopping.set(true);
         self.news.wake_all();
+        self.retrier.stop();
         loop {
             let ended = self.ended.wait();
             if self.has_ended.get() {
@@ -433,6 +454,9 @@ impl Exactly {
                 dropped: totals.dropped + dropped - state.dropped,
                 ..totals
             },
+            bytes_per_second: state.bytes_rate.per_second(now),
+            letters: self.retrier.letters_kept(),
+            retried: self.retrier.sent(),
             repeated: state.repeated,
             in_flight: state.events,
             fault: state.fault.clone(),
@@ -461,6 +485,8 @@ impl State {
             repeated: 0,
             dropped: 0,
             rate: Rate::default(),
+            bytes_rate: Rate::default(),
+            read_at: Micros(0),
             fault: None,
         }
     }

@@ -2,16 +2,18 @@
 
 use super::super::clock::Clock as _;
 use super::Forwarder;
+use super::send::Senders;
 use crate::kafka::Fault;
 use crate::log::Origin;
 use crate::log::format::batch::Batch;
-use crate::log::format::origin::{Door, OriginRow};
+use crate::log::format::frame::SectionKind;
+use crate::log::format::origin::{Door, OriginRow, Origins};
 use crate::log::journal::{AppendError, FollowError, Follower, Journal, Request, RoutedEvent};
 use crate::shard::intake::Core;
 use crate::shard::volumes::Disk;
-use crate::spool::letter::{self, Dead};
-use crate::spool::window::Place;
-use crate::unit::{JournalId, Ticket, TopicIndex};
+use crate::spool::letter::{self, Dead, Said, Sender};
+use crate::spool::window::{Parked, Place};
+use crate::unit::{JournalId, Micros, Ticket, TopicIndex};
 
 /// Letters that are written before other tasks may go first.
 const LETTERS_AT_ONCE: usize = 64;
@@ -75,12 +77,17 @@ impl Forwarder {
         let batch = Batch::check(bytes).expect("the follower has checked it");
         let record = batch.records().nth(found.record as usize);
         let record = record.expect("the window counts what the batch holds");
+        let origins = frame.section(SectionKind::ORIGINS).map(Origins::read);
+        let origins = origins.and_then(Result::ok);
+        let (sender, received) = sender_of(origins.as_ref(), &found);
         let (source, lengths) = letter::write(&Dead {
             topic: &target.name,
             journal: self.id,
             offset: record.offset,
-            received_ms: record.timestamp_ms,
+            // Not when a retry brought it to the log.
+            received_ms: received.map_or(record.timestamp_ms, Micros::millis),
             reason: letter.why.text(),
+            sender,
             value: record.value,
         });
         Ok(append(
@@ -142,4 +149,26 @@ pub(super) fn append(
             None
         }
     }
+}
+
+/// What the frame tells of who sent this event, and when it was received.
+fn sender_of(origins: Option<&Origins<'_>>, event: &Parked) -> (Sender, Option<Micros>) {
+    let mut senders = Senders::of(origins, event.batch);
+    let mut found = senders.next();
+    for _ in 0..event.record {
+        found = senders.next();
+    }
+    said_of(&found)
+}
+
+/// What a record's origin tells.
+pub(super) fn said_of(found: &super::send::Sender<'_>) -> (Sender, Option<Micros>) {
+    let row = found.row;
+    let sender = Sender {
+        conn_id: row.map_or_else(Said::default, |row| Said::new(row.conn_id)),
+        conn_group: row.map_or_else(Said::default, |row| Said::new(row.conn_group)),
+        req_guid: row.map_or_else(Said::default, |row| Said::new(row.guid)),
+        event_type: found.kind.map(Said::new),
+    };
+    (sender, row.map(|row| row.received))
 }

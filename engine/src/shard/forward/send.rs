@@ -14,9 +14,12 @@ use crate::rt::executor::yield_if_needed;
 use crate::shard::volumes::Disk;
 use crate::spool::window::{Parked, Place};
 use crate::unit::{Micros, TopicId, TopicIndex};
+use std::io::Write as _;
 
 /// Records that are given to librdkafka before other tasks may go first.
 const RECORDS_AT_ONCE: u32 = 128;
+/// Of a number, with its sign.
+const DIGITS_MAX: usize = 20;
 /// Records of one topic that are sent again at once.
 const AGAIN_AT_ONCE: usize = 1024;
 
@@ -63,6 +66,14 @@ impl<'a> Senders<'a> {
         }
         Sender::default()
     }
+}
+
+/// Writes a number in decimal, where nothing is to be allocated.
+fn decimal(number: i64, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
+    let mut room = &mut digits[..];
+    write!(room, "{number}").expect("any number has so many digits at most");
+    let left = room.len();
+    &digits[..DIGITS_MAX - left]
 }
 
 impl Forwarder {
@@ -173,28 +184,31 @@ impl Forwarder {
             Key::ReqGuid => row.map_or(&[][..], |row| row.guid),
         };
         let table = self.core.table.borrow();
+        // What is sent again by an operator was received before it came to the log this time.
+        let received = row.map_or(record.timestamp_ms, |row| row.received.millis());
+        let mut digits = [0; DIGITS_MAX];
         let received = if kafka.headers.contains(&Header::Received) {
-            record.timestamp_ms.to_string()
+            decimal(received, &mut digits)
         } else {
-            String::new()
+            &[]
         };
-        let value_of = |header: &Header| -> (Header, &[u8]) {
+        let mut headers = [(Header::EventType, &[][..]); Header::KINDS];
+        for (place, header) in headers.iter_mut().zip(&kafka.headers) {
             let value = match header {
                 Header::EventType => sender.kind.or_else(|| {
                     let kind = table.pattern().kind_of(&target.name);
                     kind.map(str::as_bytes)
                 }),
                 Header::ConnGroup => row.map(|row| row.conn_group),
-                Header::Received => Some(received.as_bytes()),
+                Header::Received => Some(received),
                 Header::ReqGuid => row.map(|row| row.guid),
             };
-            (*header, value.unwrap_or_default())
-        };
-        let headers: Vec<(Header, &[u8])> = kafka.headers.iter().map(value_of).collect();
+            *place = (*header, value.unwrap_or_default());
+        }
         let record = Record {
             key,
             value: record.value,
-            headers: &headers,
+            headers: &headers[..kafka.headers.len()],
             timestamp_ms: record.timestamp_ms.max(1),
         };
         let mark = Mark {

@@ -30,7 +30,7 @@ pub(super) struct Trouble {
     why: Fault,
 }
 
-/// Events delivered in a second, over the last few.
+/// Events, or bytes, in a second, over the last few.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rate {
     since: Micros,
@@ -39,16 +39,12 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    fn note(&mut self, now: Micros) {
-        self.note_many(now, 1);
-    }
-
-    pub(super) fn note_many(&mut self, now: Micros, events: u64) {
+    pub(super) fn note(&mut self, now: Micros, count: u64) {
         if RATE_US <= now.since(self.since) {
             self.before = self.of_now(now);
             (self.since, self.count) = (now, 0);
         }
-        self.count += events;
+        self.count += count;
     }
 
     fn of_now(&self, now: Micros) -> u64 {
@@ -99,7 +95,7 @@ impl Forwarder {
         let mut state = self.state.borrow_mut();
         if state.window.set(event.0, event.1, Place::Settled) {
             state.cursor.totals.delivered += 1;
-            state.rate.note(now);
+            state.rate.note(now, 1);
         }
         if !state.unwanted.is_empty() {
             state.unwanted.remove(&mark.topic);
@@ -178,6 +174,7 @@ impl Forwarder {
     /// Commits up to this ticket were discarded: dead letters in them are written again.
     pub(in crate::shard) fn discarded(&self, upto: Ticket) {
         let durable = self.journal.durable();
+        self.retrier.discarded(upto);
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let lost = |(ticket, _): &(Ticket, Letter)| durable < Some(*ticket) && *ticket <= upto;
@@ -209,6 +206,7 @@ impl Forwarder {
             state.cursor.chain = followed.chain;
             state.passed.events += followed.load.events;
             state.passed.bytes += followed.load.bytes;
+            state.bytes_rate.note(now, followed.load.bytes);
             // Frames without events, as this very record makes one, are not worth a record.
             state.dirty |= 0 < followed.load.events;
         }

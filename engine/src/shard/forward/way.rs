@@ -1,13 +1,14 @@
 //! One of the two ways in which a journal is forwarded, as the shard sees it.
 
 use super::super::intake::Core;
-use super::Forwarder;
 use super::exactly::Exactly;
+use super::{Forwarder, Lanes, spawn_in};
 use crate::log::journal::Journal;
-use crate::rt::executor::spawn_local;
+use crate::shard::open::Opened;
 use crate::shard::volumes::Disk;
+use crate::spool::retry::{Retried, Retry};
 use crate::spool::{Backlog, Settings};
-use crate::unit::{JournalId, Ticket};
+use crate::unit::{JournalId, Micros, Ticket};
 use std::rc::Rc;
 
 /// What forwards one journal.
@@ -17,25 +18,52 @@ pub(in crate::shard) enum Way {
     ExactlyOnce(Rc<Exactly>),
 }
 
+/// What forwards these journals, at work, where journals are forwarded; or why one is not.
+pub(in crate::shard) fn open_all(
+    core: &Rc<Core>,
+    opened: &[Opened],
+    lanes: Lanes,
+    of_store: (&[usize], u32),
+) -> Result<Vec<Way>, String> {
+    let Some(settings) = &core.settings.spool else {
+        return Ok(Vec::new());
+    };
+    let open = |one: &Opened| Way::open(core, (one.id, &one.journal), settings, lanes, of_store);
+    opened.iter().map(open).collect()
+}
+
 impl Way {
     /// Begins where the journal's cursor stands, and is at work from then on. To be called before the journal takes
     /// anything in.
-    pub(in crate::shard) fn open(
+    fn open(
         core: &Rc<Core>,
         at: (JournalId, &Journal<Disk>),
         settings: &Settings,
-        cpus: &[usize],
+        lanes: Lanes,
+        of_store: (&[usize], u32),
     ) -> Result<Self, String> {
         if let Some(exactly) = &settings.exactly {
-            let (forwarder, bell) = Exactly::open(core, at, settings, exactly, cpus)?;
-            spawn_local(forwarder.clone().hear(bell)).detach();
-            spawn_local(forwarder.clone().run()).detach();
+            let (forwarder, bell) = Exactly::open(core, at, settings, exactly, of_store)?;
+            spawn_in(lanes.backlog, forwarder.clone().hear(bell)).detach();
+            spawn_in(lanes.backlog, forwarder.clone().run()).detach();
             return Ok(Self::ExactlyOnce(forwarder));
         }
-        let (forwarder, bell) = Forwarder::open(core, at, settings, cpus)?;
-        spawn_local(forwarder.clone().hear(bell)).detach();
-        spawn_local(forwarder.clone().run()).detach();
+        let (forwarder, bell) = Forwarder::open(core, at, settings, of_store)?;
+        spawn_in(lanes.backlog, forwarder.clone().hear(bell)).detach();
+        spawn_in(lanes.backlog, forwarder.clone().run()).detach();
         Ok(Self::AtLeastOnce(forwarder))
+    }
+
+    /// Sends the journal's dead letters again, or only counts them; so long as it is not `until`.
+    pub(in crate::shard) async fn retry(&self, asked: &Retry, until: Micros) -> Retried {
+        match self {
+            Self::AtLeastOnce(forwarder) => {
+                let renew = |topic| forwarder.renew(topic);
+                forwarder.retrier.retry(asked, until, &renew).await
+            }
+            // The thread asks for a topic anew at each attempt.
+            Self::ExactlyOnce(forwarder) => forwarder.retrier.retry(asked, until, &|_| ()).await,
+        }
     }
 
     /// Something became durable.

@@ -100,6 +100,7 @@ impl<D: Disk> Follower<D> {
                 None => read_whole(&disk, &target.file, position, wanted).await?,
                 Some(copy) => disk.read_copy(copy, &target.file, position, wanted).await?,
             };
+            self.read += bytes.as_ref().len() as u64;
             copy_frame(bytes.as_ref(), &mut self.frame);
             let header = FrameHeader::decode(&self.frame).ok();
             let needs = header.map_or(0, |(header, _)| header.padded_bytes());

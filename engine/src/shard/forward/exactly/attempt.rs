@@ -1,5 +1,6 @@
 //! One transaction: events, dead letters, the cursor, and then all of it or nothing.
 
+use super::super::letters::said_of;
 use super::carrier::{Carrier, Miss, STEP, Set};
 use super::mail::{Parcel, Word};
 use super::records::{self, Leaving};
@@ -10,7 +11,7 @@ use crate::shard::clock::Clock as _;
 use crate::spool::exactly::cursor;
 use crate::spool::exactly::judge::{At, Blame};
 use crate::spool::letter::{self, Dead};
-use crate::unit::TopicIndex;
+use crate::unit::{Micros, TopicIndex};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,12 +140,15 @@ impl Carrier {
     /// Makes a dead letter of an event, once.
     fn bury(&self, leaving: &Leaving<'_>, reason: &str, buried: &mut BTreeSet<At>, way: &mut Way) {
         if buried.insert(leaving.at) {
+            let (sender, received) = said_of(&leaving.sender);
             way.letters.push(letter::write(&Dead {
                 topic: &leaving.lot.name,
                 journal: self.terms.journal,
                 offset: leaving.view.offset,
-                received_ms: leaving.view.timestamp_ms,
+                // Not when a retry brought it to the log.
+                received_ms: received.map_or(leaving.view.timestamp_ms, Micros::millis),
                 reason,
+                sender,
                 value: leaving.view.value,
             }));
         }

@@ -18,7 +18,7 @@ pub(super) struct Leaving<'a> {
     pub(super) at: At,
     pub(super) lot: &'a Lot,
     pub(super) view: RecordView<'a>,
-    sender: Sender<'a>,
+    pub(super) sender: Sender<'a>,
 }
 
 /// Shows every record of a parcel, the one with this number in its set, until `act` has had enough.

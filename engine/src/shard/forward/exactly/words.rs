@@ -51,7 +51,8 @@ impl Exactly {
         state.passed.events += committed.load.events;
         state.passed.bytes += committed.load.bytes;
         state.repeated += committed.repeated;
-        state.rate.note_many(now, committed.delivered);
+        state.rate.note(now, committed.delivered);
+        state.bytes_rate.note(now, committed.load.bytes);
         state.dirty = true;
     }
 
@@ -133,6 +134,7 @@ impl Exactly {
 
     /// Commits up to this ticket were discarded: dead letters in them are written again.
     pub(in crate::shard) fn discarded(&self, upto: Ticket) {
+        self.retrier.discarded(upto);
         let durable = self.journal.durable();
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
