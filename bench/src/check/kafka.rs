@@ -8,6 +8,7 @@ use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
+    metadata::MetadataPartition,
 };
 
 use super::{Audit, CheckError, Place};
@@ -64,7 +65,7 @@ impl Cluster<'_> {
         let topics = cluster.topics().iter();
         let wanted = topics.filter(|topic| is_wanted(topic.name()));
         let partitions = wanted.flat_map(|topic| {
-            let numbers = topic.partitions().iter().map(|partition| partition.id());
+            let numbers = topic.partitions().iter().map(MetadataPartition::id);
             numbers.map(|number| (topic.name().to_owned(), number))
         });
         Ok(partitions.collect())
