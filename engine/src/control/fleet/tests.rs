@@ -37,6 +37,17 @@ fn truncated(
     is_chosen.then_some(place).into_iter().collect()
 }
 
+fn in_service(shard: ShardId) -> VolumeReport {
+    VolumeReport {
+        journal: JournalId(shard.0),
+        volume: Some(0),
+        folder: "/v".into(),
+        state: VolumeState::InService,
+        scrub: ScrubCounts::default(),
+        losses: LossCounts::default(),
+    }
+}
+
 /// Answers every order until it is told to drain.
 async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender<Report>) {
     let (mut orders, reports) = (orders.connect().await, reports.connect().await);
@@ -72,14 +83,7 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
             },
             Order::Volumes { ticket } => Report::Volumes {
                 ticket,
-                reports: vec![VolumeReport {
-                    journal: JournalId(shard.0),
-                    volume: Some(0),
-                    folder: "/v".into(),
-                    state: VolumeState::InService,
-                    scrub: ScrubCounts::default(),
-                    losses: LossCounts::default(),
-                }],
+                reports: vec![in_service(shard)],
             },
             Order::Snapshot { ticket } => Report::Snapshot {
                 ticket,
