@@ -118,6 +118,12 @@ fn lock(root: &Path) -> Result<Result<Lock, rt::Error>, Error> {
     match Lock::take(&root.join(store::LOCK)) {
         Ok(Some(lock)) => Ok(Ok(lock)),
         Ok(None) => Err(Error::Locked(root.into())),
+        // The kernel's word alone would not say which folder.
+        Err(rt::Error::Io(source)) => Ok(Err(rt::Error::Volume {
+            folder: root.into(),
+            what: "locking it",
+            source,
+        })),
         Err(error) => Ok(Err(error)),
     }
 }

@@ -39,9 +39,7 @@ fn truncated(
     is_chosen.then_some(place).into_iter().collect()
 }
 
-/// Answers every order until it is told to drain.
-/// What a shard says of its volume.
-fn volume(shard: ShardId) -> VolumeReport {
+fn in_service(shard: ShardId) -> VolumeReport {
     VolumeReport {
         journal: JournalId(shard.0),
         volume: Some(0),
@@ -52,6 +50,8 @@ fn volume(shard: ShardId) -> VolumeReport {
     }
 }
 
+/// Answers every order until it is told to drain.
+/// What a shard says of its volume.
 /// So many letters more than the shard's number; the question comes back in `left` and `faults`.
 fn retried(shard: ShardId, retry: &Retry) -> Retried {
     Retried {
@@ -96,7 +96,7 @@ async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender
             },
             Order::Volumes { ticket } => Report::Volumes {
                 ticket,
-                reports: vec![volume(shard)],
+                reports: vec![in_service(shard)],
             },
             Order::Snapshot { ticket } => Report::Snapshot {
                 ticket,
