@@ -127,8 +127,12 @@ impl<D: Disk> Journal<D> {
     /// The first offset of the topic whose record was received at `before_ms` or later; its end if none was.
     async fn offset_at(&self, topic: TopicIndex, before_ms: i64) -> Result<Offset, ReadError> {
         loop {
-            let extent = self.extent(topic);
+            let (extent, swaps) = (self.extent(topic), self.swaps());
             let after = self.place_before(topic, before_ms).await?;
+            if self.swaps() != swaps {
+                // A segment that was rewritten meanwhile may have been passed over.
+                continue;
+            }
             let at = after
                 .map_or(extent.low, |place| place.next())
                 .max(extent.low);
@@ -139,7 +143,7 @@ impl<D: Disk> Journal<D> {
             // The batch that the time falls into is kept from its first record on that is not older.
             let found = self.find(topic, at).await?;
             let Some(source) = found.and_then(Run::first) else {
-                if at < self.extent(topic).low {
+                if at < self.extent(topic).low || self.swaps() != swaps {
                     continue;
                 }
                 return Err(ReadError::Damaged(at));
