@@ -94,6 +94,36 @@ fn check_delivered(records: &[Record], before_ms: i64) {
     }
 }
 
+fn counting_changes_nothing(scratch: &Scratch, server: &Server) {
+    let said = retry(scratch, server, &["--dry-run"]);
+    assert!(
+        said.starts_with("302 events would be sent again\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("  {}: 300\n", topic("late"))),
+        "{said}"
+    );
+    assert_eq!(number(server, "ringtail_spool_letters_kept"), 303);
+}
+
+fn all_came_once(cluster: &Cluster) {
+    let records = cluster.consume(&[&topic("late"), &topic("never")]);
+    assert_eq!(records.len(), 302);
+    let rest: Vec<_> = records
+        .iter()
+        .filter(|one| one.topic == topic("never"))
+        .collect();
+    assert_eq!(
+        rest.iter().map(|one| &one.value[..]).collect::<Vec<_>>(),
+        [b"a", b"b"]
+    );
+    assert!(
+        rest.iter()
+            .all(|one| header(one, "req_guid") == b"of-never")
+    );
+}
+
 #[test]
 fn once_each_when_their_topic_is_there() {
     let scratch = Scratch::new("spool-retry");
@@ -120,17 +150,7 @@ fn once_each_when_their_topic_is_there() {
         "{page}"
     );
 
-    let said = retry(&scratch, &server, &["--dry-run"]);
-    assert!(
-        said.starts_with("302 events would be sent again\n"),
-        "{said}"
-    );
-    assert!(
-        said.contains(&format!("  {}: 300\n", topic("late"))),
-        "{said}"
-    );
-    assert_eq!(number(&server, "ringtail_spool_letters_kept"), 303);
-
+    counting_changes_nothing(&scratch, &server);
     // Too early: they are letters once more, and those of the other topic have not moved to Kafka or gone.
     let only_late = ["--topic", &topic("late")];
     let said = retry(&scratch, &server, &only_late);
@@ -160,20 +180,7 @@ fn once_each_when_their_topic_is_there() {
         (number(&server, "ringtail_spool_delivered_total") == 302).then_some(())
     });
     server.stop();
-    let records = cluster.consume(&[&topic("late"), &topic("never")]);
-    assert_eq!(records.len(), 302);
-    let rest: Vec<_> = records
-        .iter()
-        .filter(|one| one.topic == topic("never"))
-        .collect();
-    assert_eq!(
-        rest.iter().map(|one| &one.value[..]).collect::<Vec<_>>(),
-        [b"a", b"b"]
-    );
-    assert!(
-        rest.iter()
-            .all(|one| header(one, "req_guid") == b"of-never")
-    );
+    all_came_once(&cluster);
 }
 
 /// A letter is not retired before its event is durable: killed again and again in the middle of sending letters
