@@ -52,6 +52,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+fn adopt(scratch: &Scratch, store: &Path) {
+    let mut command = program::clean(&program::built("ringtail"));
+    command.args(["spool", "adopt", "--volumes"]).arg(store);
+    let adopted = program::run(command, scratch.path(), 60);
+    assert_eq!(adopted.code, Some(0), "{}", adopted.stderr);
+    assert!(adopted.stdout.starts_with("journal 0: ringtail-"));
+}
+
 #[test]
 fn until_it_has_a_name_of_its_own() {
     let scratch = Scratch::new("exactly-copy");
@@ -87,11 +95,7 @@ fn until_it_has_a_name_of_its_own() {
     assert!(0 < number(&server, "ringtail_spool_backlog_events"));
     server.stop();
     let before = cluster.consume(&[&topic("one")]).len();
-    let mut command = program::clean(&program::built("ringtail"));
-    command.args(["spool", "adopt", "--volumes"]).arg(&second);
-    let adopted = program::run(command, scratch.path(), 60);
-    assert_eq!(adopted.code, Some(0), "{}", adopted.stderr);
-    assert!(adopted.stdout.starts_with("journal 0: ringtail-"));
+    adopt(&scratch, &second);
     let server = copied.start();
     wait_until_drained(&server);
     server.stop();
@@ -106,4 +110,55 @@ fn until_it_has_a_name_of_its_own() {
     println!("{found}");
     assert_eq!(found.duplicates, 0);
     assert_eq!(found.delivered, found.acknowledged);
+}
+
+#[test]
+fn nor_are_both_while_both_run() {
+    let scratch = Scratch::new("exactly-two");
+    let cluster = Cluster::start(&scratch, 1);
+    cluster.create(&topic("one"), 1, &[1]);
+    let stores = [scratch.join("store"), scratch.join("copy")];
+    let server = spool(&scratch, &cluster, &stores[0]).start();
+    let mut sent = send(&server, 0);
+    wait_until_drained(&server);
+    server.stop();
+    copy(&stores[0], &stores[1]);
+    let setups = stores
+        .clone()
+        .map(|store| spool(&scratch, &cluster, &store));
+    let servers = [setups[0].start(), setups[1].start()];
+    let mut of_each = [send(&servers[0], 1), send(&servers[1], 2)];
+    let stopped = |server: &Server| number(server, "ringtail_spool_stopped") == 1;
+    wait::until("one of them to stop", 240, || {
+        // One that was fenced hears of it when it has something to send.
+        for (server, sent) in servers.iter().zip(&mut of_each) {
+            if number(server, "ringtail_spool_backlog_events") == 0 {
+                let connection = 3 + sent.len();
+                sent.extend(send(server, connection * 2 + sent[0].connection % 2));
+            }
+        }
+        servers.iter().any(stopped).then_some(())
+    });
+    let loser = usize::from(stopped(&servers[1]));
+    wait_until_drained(&servers[1 - loser]);
+    assert!(!stopped(&servers[1 - loser]), "both have stopped");
+    let page = servers[loser].ask("/readyz").text();
+    // It was fenced at work, or had not yet begun.
+    let told = ["another engine forwards under this name", "do not agree"];
+    assert!(told.iter().any(|told| page.contains(told)), "{page}");
+    // Nothing of the one that stopped is there.
+    sent.append(&mut of_each[1 - loser]);
+    let found = account(&sent, &cluster.consume(&[&topic("one")]));
+    assert_eq!((found.duplicates, found.delivered), (0, found.acknowledged));
+    for server in servers {
+        server.stop();
+    }
+    adopt(&scratch, &stores[loser]);
+    let server = setups[loser].start();
+    wait_until_drained(&server);
+    server.stop();
+    sent.append(&mut of_each[loser]);
+    let found = account(&sent, &cluster.consume(&[&topic("one")]));
+    println!("{found}");
+    assert_eq!((found.duplicates, found.delivered), (0, found.acknowledged));
 }
