@@ -50,8 +50,6 @@ fn in_service(shard: ShardId) -> VolumeReport {
     }
 }
 
-/// Answers every order until it is told to drain.
-/// What a shard says of its volume.
 /// So many letters more than the shard's number; the question comes back in `left` and `faults`.
 fn retried(shard: ShardId, retry: &Retry) -> Retried {
     Retried {
@@ -62,6 +60,7 @@ fn retried(shard: ShardId, retry: &Retry) -> Retried {
     }
 }
 
+/// Answers every order until it is told to drain.
 async fn answer_letters(shard: ShardId, orders: Receiver<Order>, reports: Sender<Report>) {
     let (mut orders, reports) = (orders.connect().await, reports.connect().await);
     let journals = vec![JournalId(shard.0)];
