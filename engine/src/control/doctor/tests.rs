@@ -3,14 +3,20 @@ use super::*;
 use crate::control::config::{Configuration, Layers};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A folder that looks like a host.
 struct Ward(PathBuf);
 
 impl Ward {
     fn new(name: &str, files: &[(&str, &str)]) -> Self {
-        let root =
-            std::env::temp_dir().join(format!("ringtail-doctor-{name}-{}", std::process::id()));
+        // Several tests look at one name at the same time.
+        static WARDS: AtomicU32 = AtomicU32::new(0);
+        let number = WARDS.fetch_add(1, Ordering::Relaxed);
+        let root = std::env::temp_dir().join(format!(
+            "ringtail-doctor-{name}-{}-{number}",
+            std::process::id()
+        ));
         let ward = Self(root);
         for (path, text) in files {
             let path = ward.0.join(path.trim_start_matches('/'));
