@@ -14,8 +14,8 @@ use ringtail_tests::wait;
 use serde_json::Value;
 use std::path::Path;
 
-/// Room for a journal and a catalogue, and for what the load writes meanwhile.
-const DISK_BYTES: u64 = 2 << 30;
+/// Room for all that the load writes meanwhile, however long that is: the file takes what is written to it.
+const DISK_BYTES: u64 = 6 << 30;
 const LOAD_MS: u64 = 200;
 const PATIENCE_SECONDS: u32 = 120;
 
@@ -84,7 +84,7 @@ fn one_of_three_is_fenced_and_filled_again_when_its_disk_is_back() {
     let setup = Setup::new(&scratch)
         .set("RINGTAIL_LOG_VOLUMES", list.join(","))
         .set("RINGTAIL_LOG_REBUILD_BYTES_PER_SECOND", "1GiB")
-        .set("RINGTAIL_LOG_RETENTION_BYTES", "512MiB")
+        .set("RINGTAIL_LOG_RETENTION_BYTES", "4GiB")
         .set("RINGTAIL_SHARDS", 2);
     let account = Account::new(&scratch);
 
@@ -131,7 +131,7 @@ fn a_disk_that_is_not_mounted_is_waited_for_and_its_folder_left_alone() {
     let setup = Setup::new(&scratch)
         .set("RINGTAIL_LOG_VOLUMES", list.join(","))
         .set("RINGTAIL_LOG_REBUILD_BYTES_PER_SECOND", "1GiB")
-        .set("RINGTAIL_LOG_RETENTION_BYTES", "512MiB");
+        .set("RINGTAIL_LOG_RETENTION_BYTES", "4GiB");
     if !is_on_root(&volumes[0]) {
         println!(
             "the scratch folder is not on the root file system: a folder without its disk looks like one with"
