@@ -181,27 +181,6 @@ fn a_topic_stays_deleted_whenever_the_power_goes() {
 }
 
 #[test]
-fn a_tombstone_is_kept_while_a_crash_could_bring_a_retired_segment_back() {
-    let retention = Settings {
-        retention_bytes: Some(6 * SEGMENT_BYTES),
-        ..settings()
-    };
-    let mut world = World::start(1, new_disk(1), retention.clone(), 8);
-    fill(&mut world, 60);
-    delete(&mut world, &[0, 1, 2]);
-    let mut stored = 0u64;
-    while !world.journal.buried().is_empty() {
-        assert!(stored < 400, "the tombstones are never forgotten");
-        world.store(&[event(3, vec![stored as u8; 30_000])]);
-        world.tidy(1_000 + stored * 100);
-        stored += 1;
-    }
-    let held = world.journal.inner.borrow().held();
-    let crashed = world.disk.crash(&mut Random::new(1));
-    assert_eq!(in_use(&crashed, &retention), held);
-}
-
-#[test]
 fn a_truncation_that_changes_nothing_is_answered_when_the_one_before_is_durable() {
     for seed in seeds(40) {
         let mut random = Random::new(seed);
