@@ -5,18 +5,16 @@
 # The scenario kafka.toml knows it too.
 port_of_broker=19092
 broker=''
-neighbour=''
 
 end_broker() {
-    end_process "$neighbour"
     end_process "$broker"
     stage_close
 }
 
 # end_process PID: for a process of ours that keeps nothing; also one that was paused.
 end_process() {
-    [[ -n $1 ]] && kill -KILL "$1" 2>/dev/null && wait "$1" 2>/dev/null
-    return 0
+    [[ -n $1 ]] && kill -KILL "$1" 2>/dev/null || return 0
+    wait "$1" 2>/dev/null || true
 }
 
 # plan_broker FOLDER PORT
