@@ -2,10 +2,12 @@
 //!
 //! Rules: every acknowledged batch is there, each event byte for byte as it was sent; a batch that
 //! was not acknowledged is there whole or not at all; within a partition, a connection's events
-//! stand in the order of their sending; each type is in one topic; offsets count from 0 without a
-//! gap or a double; and nothing is there that was not sent.
+//! stand in the order of their sending (those of gRPC's calls: behind what was answered before the
+//! call); each type is in one topic; offsets count from 0 without a gap or a double; and nothing is
+//! there that was not sent.
 //! Whoever reads a store that others wrote to leaves their events out and counts them.
-//! Memory: one bit for each event that was sent, whatever the log holds.
+//! Memory: one bit for each event that was sent and a byte for each batch (17 for a gRPC call),
+//! whatever the log holds.
 
 mod account;
 mod kafka;

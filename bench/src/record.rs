@@ -1,8 +1,8 @@
 //! The account of a run, kept in a file: what was sent, and what was answered.
 //!
-//! Layout: lines of text. `R run events sizes types skew` opens a run; `S connection batch` was written
-//! before the batch was given to the socket; `A connection batch` was acknowledged;
-//! `E connection batch reason` was refused, and may or may not be in the log.
+//! Layout: lines of text. `R run events sizes types skew` opens a run, with a further word `calls` where each batch is a
+//! call of its own; `S connection batch` was written before the batch was given to the socket;
+//! `A connection batch` was acknowledged; `E connection batch reason` was refused, and may or may not be in the log.
 //! Always: lines reach the kernel before anything that follows from them reaches a socket, so the
 //! file is true whichever side is killed. A line without its end is no line.
 //! Full: a line that cannot be written ends the run.
@@ -35,14 +35,18 @@ impl Recorder {
         Ok(Self { file, lines })
     }
 
-    pub(crate) fn run(&mut self, shape: &Shape) {
+    pub(crate) fn run(&mut self, shape: &Shape, order: Order) {
         let line = format!(
-            "R {:016x} {} {} {} {}\n",
+            "R {:016x} {} {} {} {}{}\n",
             shape.run,
             shape.events,
             shape.mix.sizes(),
             shape.mix.types(),
-            shape.mix.skew()
+            shape.mix.skew(),
+            match order {
+                Order::OfSending => "",
+                Order::OfCalls => " calls",
+            }
         );
         self.lines.extend_from_slice(line.as_bytes());
     }
@@ -75,6 +79,16 @@ impl Recorder {
     }
 }
 
+/// In what order a server keeps the batches of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// As they were sent.
+    OfSending,
+    /// Calls that are under way together are taken in any order; what was called after an answer stands behind what was
+    /// answered.
+    OfCalls,
+}
+
 /// One line of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Line {
@@ -91,6 +105,7 @@ pub(crate) struct RunLine {
     /// Events in each batch.
     pub(crate) events: u32,
     pub(crate) mix: Mix,
+    pub(crate) order: Order,
 }
 
 /// The file is no record; do not judge a log by it.
@@ -134,11 +149,17 @@ fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<RunLine> {
     let sizes = words.next()?.parse().ok()?;
     let types = words.next()?.parse().ok()?;
     let skew: f64 = words.next()?.parse().ok()?;
+    let order = match words.next() {
+        None => Order::OfSending,
+        Some("calls") => Order::OfCalls,
+        Some(_) => return None,
+    };
     let known = (1..=TYPES_MAX).contains(&types) && 0.0 <= skew && skew.is_finite();
     known.then(|| RunLine {
         run,
         events,
         mix: Mix::new(sizes, events, types, skew),
+        order,
     })
 }
 
@@ -154,28 +175,34 @@ mod tests {
     fn a_record_is_read_as_it_was_written() {
         let path = std::env::temp_dir().join(format!("ringtail-record-{}", std::process::id()));
         let mut recorder = Recorder::open(&path).unwrap();
-        recorder.run(&Shape {
+        let shape = Shape {
             run: 0xfeed,
             events: 10,
             mix: mix(),
             types: vec!["a".to_owned(), "b".to_owned()],
             sent_time: 0,
-        });
+        };
+        recorder.run(&shape, Order::OfSending);
         recorder.sent(3, 1);
         recorder.sent(3, 2);
         recorder.acknowledged(3, 1);
         recorder.refused(3, 2, b"disk\nfull");
+        recorder.run(&shape, Order::OfCalls);
         recorder.flush().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let read: Vec<_> = lines(&text).map(Result::unwrap).collect();
-        let (connection, run) = (3, 0xfeed);
-        let expected = [
+        let connection = 3;
+        let opened = |order| {
             Line::Run(RunLine {
-                run,
+                run: 0xfeed,
                 events: 10,
                 mix: mix(),
-            }),
+                order,
+            })
+        };
+        let expected = [
+            opened(Order::OfSending),
             Line::Sent {
                 connection,
                 batch: 1,
@@ -192,6 +219,7 @@ mod tests {
                 connection,
                 batch: 2,
             },
+            opened(Order::OfCalls),
         ];
         assert_eq!(read, expected);
     }

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::{Account, FAULTS_TOLD_MAX, shelf::ShelfId};
 use crate::{
     payload::Label,
-    record::{Line, RunLine},
+    record::{Line, Order, RunLine},
 };
 
 /// A line speaks of a run or a batch that no line before it opened; the record is not whole.
@@ -48,8 +48,27 @@ struct Connection {
     answers: Vec<Answered>,
     /// One bit for each event of each batch, set when it was found.
     found: Vec<u64>,
-    /// The last event found on each shelf.
-    last: HashMap<ShelfId, (u64, u32)>,
+    /// Of a run of calls: when each batch was sent and answered, the first batch first.
+    calls: Vec<Call>,
+    /// Lines of the record that were of this connection.
+    lines: u64,
+    last: HashMap<ShelfId, Last>,
+}
+
+/// In lines of the record.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    sent: u64,
+    answered: u64,
+}
+
+/// What was found on a shelf so far.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    /// Batch and index of the event found last.
+    event: (u64, u32),
+    /// The latest batch of all that were found.
+    batch: u64,
 }
 
 #[derive(Debug)]
@@ -121,7 +140,7 @@ impl Run {
             Line::Run(_) => None,
             Line::Sent { connection, batch } => {
                 let connection = self.connections.entry(connection).or_default();
-                connection.send(batch, self.line.events)
+                connection.send(batch, &self.line)
             }
             Line::Acknowledged { connection, batch } => {
                 self.answer(connection, batch, Answered::Acknowledged)
@@ -133,9 +152,8 @@ impl Run {
     }
 
     fn answer(&mut self, connection: u32, batch: u64, answered: Answered) -> Option<()> {
-        let answers = &mut self.connections.get_mut(&connection)?.answers;
-        *answers.get_mut(batch as usize - 1)? = answered;
-        Some(())
+        let connection = self.connections.get_mut(&connection)?;
+        connection.answer(batch as usize - 1, answered)
     }
 
     fn find(&mut self, shelf: ShelfId, label: Label, event: &[u8]) -> Finding {
@@ -156,18 +174,38 @@ impl Run {
         if *self.topics.entry(kind).or_insert(shelf.topic) != shelf.topic {
             return Finding::Misrouted;
         }
-        connection.follow(shelf, label)
+        if connection.follows(shelf, label, line.order) {
+            Finding::Sound
+        } else {
+            Finding::OutOfOrder
+        }
     }
 }
 
 impl Connection {
-    fn send(&mut self, batch: u64, events: u32) -> Option<()> {
+    fn send(&mut self, batch: u64, line: &RunLine) -> Option<()> {
         if batch != self.answers.len() as u64 + 1 {
             return None;
         }
+        self.lines += 1;
         self.answers.push(Answered::No);
-        let bits = self.answers.len() * events as usize;
+        if line.order == Order::OfCalls {
+            self.calls.push(Call {
+                sent: self.lines,
+                answered: u64::MAX,
+            });
+        }
+        let bits = self.answers.len() * line.events as usize;
         self.found.resize(bits.div_ceil(64), 0);
+        Some(())
+    }
+
+    fn answer(&mut self, index: usize, answered: Answered) -> Option<()> {
+        self.lines += 1;
+        *self.answers.get_mut(index)? = answered;
+        if let Some(call) = self.calls.get_mut(index) {
+            call.answered = self.lines;
+        }
         Some(())
     }
 
@@ -183,15 +221,29 @@ impl Connection {
         is_new
     }
 
-    /// Whether the event stands behind the one that was found before it on its shelf.
-    fn follow(&mut self, shelf: ShelfId, label: Label) -> Finding {
+    /// Whether the event stands on its shelf where it may.
+    fn follows(&mut self, shelf: ShelfId, label: Label, order: Order) -> bool {
         let here = (label.batch, label.index);
-        let last = self.last.insert(shelf, here);
-        if last.is_some_and(|last| here < last) {
-            Finding::OutOfOrder
-        } else {
-            Finding::Sound
+        let Some(last) = self.last.get(&shelf).copied() else {
+            let batch = label.batch;
+            self.last.insert(shelf, Last { event: here, batch });
+            return true;
+        };
+        let batch = last.batch.max(label.batch);
+        self.last.insert(shelf, Last { event: here, batch });
+        match order {
+            Order::OfSending => last.event < here,
+            Order::OfCalls => {
+                let is_after_its_own = last.event.0 != label.batch || last.event < here;
+                is_after_its_own && !self.is_overdue(label.batch, batch)
+            }
         }
+    }
+
+    /// Whether a call was answered before one was sent that stands before it.
+    fn is_overdue(&self, call: u64, before: u64) -> bool {
+        let [call, before] = [call, before].map(|batch| self.calls[batch as usize - 1]);
+        call.answered < before.sent
     }
 
     /// Counts one batch; says what is wrong with it.

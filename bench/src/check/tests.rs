@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     mix::{Mix, Sizes},
     payload::Label,
-    record::{Line, RunLine},
+    record::{Line, Order, RunLine},
 };
 
 const RUN: u64 = 0xfeed;
@@ -15,6 +15,7 @@ fn run_line() -> RunLine {
         run: RUN,
         events: 4,
         mix: Mix::new(Sizes::Fixed(EVENT_BYTES as u32), 4, 2, 0.0),
+        order: Order::OfSending,
     }
 }
 
@@ -178,6 +179,46 @@ fn events_out_of_order_within_a_batch_are_seen() {
     let mut rows = two_batches();
     rows.swap(2, 3);
     assert_eq!(check(&log(&rows)).0.out_of_order_events, 1);
+}
+
+#[test]
+fn calls_under_way_together_have_no_order_and_those_after_an_answer_have() {
+    let connection = 5;
+    let run = RunLine {
+        order: Order::OfCalls,
+        ..run_line()
+    };
+    let sent = |batch| Line::Sent { connection, batch };
+    let acknowledged = |batch| Line::Acknowledged { connection, batch };
+    let together = [sent(1), sent(2), acknowledged(2), acknowledged(1)];
+    let one_by_one = [sent(1), acknowledged(1), sent(2), acknowledged(2)];
+    let overtaken = [
+        ("even", 2, 0),
+        ("even", 2, 2),
+        ("even", 1, 0),
+        ("even", 1, 2),
+    ];
+    let torn_order = [
+        ("even", 2, 0),
+        ("even", 2, 2),
+        ("even", 1, 2),
+        ("even", 1, 0),
+    ];
+    for (lines, rows, faults) in [
+        (&together, &overtaken, 0),
+        (&together, &torn_order, 1),
+        (&one_by_one, &overtaken, 2),
+    ] {
+        let mut ledger = Ledger::default();
+        let mut open = None;
+        for line in std::iter::once(Line::Run(run.clone())).chain(lines.iter().cloned()) {
+            ledger.note(&mut open, line).unwrap();
+        }
+        let mut audit = Audit::of(ledger, Others::Invented);
+        audit.read_lines(log(rows).as_bytes()).unwrap();
+        let account = audit.settle().account;
+        assert_eq!(account.out_of_order_events, faults, "{lines:?} {rows:?}");
+    }
 }
 
 #[test]

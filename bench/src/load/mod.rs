@@ -196,7 +196,7 @@ fn drive(
         .then(|| record_path(arguments, shape.run));
     if let Some(path) = &record {
         let mut recorder = Recorder::open(path).map_err(during("open the record"))?;
-        recorder.run(&shape);
+        recorder.run(&shape, target.protocol.order());
         recorder.flush().map_err(during("write the record"))?;
     }
     host::allow_open_files(u64::from(arguments.crowd.connections) + 64)

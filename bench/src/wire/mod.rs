@@ -17,6 +17,8 @@ use serde::Serialize;
 
 pub(crate) use target::{ConnectError, Source, Target};
 
+use crate::record::Order;
+
 /// Bytes that a connection may have to hold before an answer is whole.
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 10;
 
@@ -73,6 +75,16 @@ impl Protocol {
             "grpc" => Some((Self::Grpc, rest)),
             "grpc-stream" => Some((Self::GrpcStream, rest)),
             _ => None,
+        }
+    }
+
+    /// What a server owes to the batches of one connection.
+    pub(crate) fn order(self) -> Order {
+        match self {
+            Self::Grpc => Order::OfCalls,
+            Self::WebSocket | Self::WebSocketDeflate | Self::Rest | Self::GrpcStream => {
+                Order::OfSending
+            }
         }
     }
 
