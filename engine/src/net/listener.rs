@@ -133,9 +133,9 @@ async fn accept<I: Intake>(door: Rc<Door<I>>, listener: Rc<Listener>, speaks: Sp
 
 /// One connection's life. Its large parts are boxed, and none of them is kept longer than it is needed: an
 /// idle WebSocket is its task and its session.
-async fn connection<I: Intake>(door: Rc<Door<I>>, stream: Stream) {
+async fn connection<I: Intake>(door: Rc<Door<I>>, mut stream: Stream) {
     let line = door.lines.enter();
-    prepare(&stream, &door.settings);
+    prepare(&mut stream, &door.settings);
     let stream = match Box::pin(begin(&door, &line, stream)).await {
         Begun::Done(stream) => stream,
         Begun::Socket(mut session) => {
@@ -173,13 +173,13 @@ async fn begin<'a, I: Intake>(
 }
 
 /// As [`connection`]; HTTP/2 says goodbye itself.
-async fn grpc_connection<I: Intake>(door: Rc<Door<I>>, stream: Stream) {
+async fn grpc_connection<I: Intake>(door: Rc<Door<I>>, mut stream: Stream) {
     let line = door.lines.enter();
-    prepare(&stream, &door.settings);
+    prepare(&mut stream, &door.settings);
     grpc::serve(&door, &line, stream).await;
 }
 
-fn prepare(stream: &Stream, settings: &Settings) {
+fn prepare(stream: &mut Stream, settings: &Settings) {
     // It fails only on a socket that is dead already, which the first read will tell.
     let _dead = stream.set_nodelay();
     stream.set_write_wait(settings.write_wait);

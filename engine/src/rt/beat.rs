@@ -20,9 +20,8 @@ use std::time::Duration;
 
 /// How long an executor sleeps at most while there is something to do now and then.
 ///
-/// Shorter is not free: each turn of the runtime cancels timers, for which the kernel looks through
-/// the polls of all connections.
-const BUSY: Duration = Duration::from_millis(5);
+/// Shorter is not free: each beat makes and cancels timers of the runtime's.
+pub(super) const BUSY: Duration = Duration::from_millis(5);
 /// And when there was nothing to do for `QUIET_BEATS`, which is a fifth of a second.
 const IDLE: Duration = Duration::from_millis(50);
 const QUIET_BEATS: u32 = 40;

@@ -7,6 +7,7 @@
 //!          milliseconds (see [`first_task`] and [`beat`]).
 //! Cancel:  dropping a [`Task`] cancels it at its next await; [`Task::detach`] lets it run.
 
+use super::sockets::Sockets;
 use super::{Error, beat, first_task, host, io_error};
 use crossbeam::channel::{RecvError, bounded};
 use glommio::{Latency, Shares, TaskQueueHandle};
@@ -14,6 +15,7 @@ use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use std::ffi::CString;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -103,8 +105,8 @@ where
     let run = move || {
         let alarm = Alarm(plan.name.clone());
         let made = make(&plan);
-        let executor = match made {
-            Ok(executor) => executor,
+        let (executor, sockets) = match made {
+            Ok(made) => made,
             Err(error) => {
                 let _starter_waits = tell.send(Err(error));
                 return None;
@@ -112,7 +114,7 @@ where
         };
         let _starter_waits = tell.send(Ok(()));
         let result = first_task::run(&executor, async move {
-            let _until_the_end = spawn_local(beat::look_again());
+            let _until_the_end = (spawn_local(beat::look_again()), sockets.watch());
             settle_helper(&plan).await;
             body().await
         });
@@ -138,16 +140,16 @@ where
 
 /// Runs `body` on an executor on the calling thread, for programs that do one thing and end.
 pub fn block_on<Fut: Future>(plan: &Plan, body: Fut) -> Result<Fut::Output, Error> {
-    let executor = make(plan)?;
+    let (executor, sockets) = make(plan)?;
     Ok(first_task::run(&executor, async move {
-        let _until_the_end = spawn_local(beat::look_again());
+        let _until_the_end = (spawn_local(beat::look_again()), sockets.watch());
         settle_helper(plan).await;
         body.await
     }))
 }
 
-/// Pins the calling thread and makes its executor.
-fn make(plan: &Plan) -> Result<LocalExecutor, Error> {
+/// Pins the calling thread and makes its executor, and what its sockets will stand in.
+fn make(plan: &Plan) -> Result<(LocalExecutor, Rc<Sockets>), Error> {
     let allowed = host::allowed_cpus();
     for cpu in plan.cpu.iter().chain(&plan.helper_cpus) {
         if !allowed.contains(cpu) {
@@ -171,7 +173,8 @@ fn make(plan: &Plan) -> Result<LocalExecutor, Error> {
         .preempt_timer(PREEMPT_AFTER)
         .record_io_latencies(false)
         .make();
-    made.map_err(io_error).map_err(failed)
+    let executor = made.map_err(io_error).map_err(failed)?;
+    Ok((executor, Sockets::open().map_err(failed)?))
 }
 
 /// Names the helper thread and moves it off the CPU that it inherited. The runtime offers neither,

@@ -12,6 +12,7 @@
 //! | `thread`   | a thread for calls that wait                                              |
 //! | `file`     | direct-I/O files on one volume                                            |
 //! | `volume`   | the guard and the self-test that run before a volume is used              |
+//! | `sockets`  | which sockets have bytes or room, in one poll for all of them              |
 //! | `stream`   | TCP: listen, accept, receive without a parked buffer, send                |
 //! | `datagram` | UDP to one address, for what may be lost                                   |
 //! | `timer`    | sleep, interval, timeout                                                  |
@@ -36,6 +37,7 @@ pub mod mailbox;
 pub mod mounts;
 pub mod notify;
 pub mod ring;
+mod sockets;
 pub mod stream;
 pub mod thread;
 pub mod timer;

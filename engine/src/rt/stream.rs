@@ -4,19 +4,23 @@
 //!          length of one poll.
 //! Core:    a listener and its streams stay on the executor that made them. Any number of executors
 //!          may listen on one port; the kernel deals connections out.
-//! Cancel:  a dropped receive or send loses nothing. A dropped accept may lose a connection that
-//!          arrived at that moment: end a listener with [`Listener::stop`] instead.
+//! Cancel:  a dropped accept, receive or send loses nothing.
 //! Full:    the kernel keeps up to 4096 connections that were not accepted yet.
 
-use super::{Error, io_error};
-use futures_util::future::poll_fn;
-use futures_util::io::{AsyncRead, AsyncWrite};
+use super::Error;
+use super::sockets::{Entering, Place, Sockets};
+use glommio::timer::Timer;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::sockopt::{set_tcp_nodelay, socket_error};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
 use socket2::{Domain, Protocol, Socket, Type};
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// Connections that the kernel keeps until they are accepted.
@@ -85,9 +89,8 @@ fn socket_for(address: SocketAddr) -> io::Result<Socket> {
 /// A listening socket on this executor.
 #[derive(Debug)]
 pub struct Listener {
-    listener: glommio::net::TcpListener,
-    /// The same socket: the runtime does not give out its own.
     socket: Socket,
+    place: Place,
 }
 
 impl Listener {
@@ -99,38 +102,44 @@ impl Listener {
     fn open(address: SocketAddr) -> io::Result<Self> {
         let socket = socket_for(address)?;
         socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        let given = socket.try_clone()?.into_raw_fd();
-        // SAFETY: the descriptor is a listening socket that nothing else owns.
-        let listener = unsafe { glommio::net::TcpListener::from_raw_fd(given) };
-        Ok(Self { listener, socket })
+        let place = Sockets::here().enter(&socket, Entering::Standing)?;
+        Ok(Self { socket, place })
     }
 
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr().map_err(io_error)
+        let address = self.socket.local_addr()?;
+        address.as_socket().ok_or_else(no_address)
     }
 
     /// The next connection. An error of kind `InvalidInput` means that the listener was stopped;
     /// others (such as "too many open files") may pass.
     pub async fn accept(&self) -> io::Result<Stream> {
-        let stream = self.listener.accept().await.map_err(io_error)?;
-        Ok(Stream::new(stream))
+        loop {
+            poll_fn(|context| self.place.poll_readable(context)).await;
+            match self.take() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.place.nothing_to_read();
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    fn take(&self) -> io::Result<Stream> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = retry_on_intr(|| accept_with(&self.socket, flags))?;
+        Stream::new(socket, self.place.sockets(), Entering::Standing)
     }
 
     /// Gives the connections that the kernel has taken in already, and has it take in no more: closing a
     /// listener would reset them. To be followed by [`Listener::stop`].
     pub fn empty(&self) -> Vec<Stream> {
-        // Neither fails on a socket that listens; were it so, there would only be less to take.
+        // It does not fail on a socket that listens; were it so, there would only be less to take.
         let _queue = self.socket.listen(0);
-        let _wait = self.socket.set_nonblocking(true);
-        let mut streams = Vec::new();
-        while let Ok((socket, _)) = self.socket.accept() {
-            // SAFETY: the descriptor is a connected socket that nothing else owns.
-            let stream = unsafe { glommio::net::TcpStream::from_raw_fd(socket.into_raw_fd()) };
-            streams.push(Stream::new(stream));
-        }
-        streams
+        std::iter::from_fn(|| self.take().ok()).collect()
     }
 
     /// Ends a waiting `accept` and every later one, and turns new connections away.
@@ -142,38 +151,66 @@ impl Listener {
 
 /// A connection on this executor. Dropping it closes it.
 ///
-/// The runtime's stream has a place of its own: a task that hands a stream on has room for it wherever it
+/// What it is made of has a place of its own: a task that hands a stream on has room for it wherever it
 /// has ever been, and an idle connection would pay for each of these places.
 #[derive(Debug)]
-pub struct Stream {
-    stream: Box<glommio::net::TcpStream>,
+pub struct Stream(Box<Connection>);
+
+/// Closed first and out of its place then: see [`Place`].
+#[derive(Debug)]
+struct Connection {
+    socket: OwnedFd,
+    place: Place,
+    /// In milliseconds; 0 is for ever.
+    write_wait: u32,
+    /// When the send that waits has waited for too long.
+    too_late: Option<Box<Timer>>,
 }
 
 impl Stream {
-    fn new(stream: glommio::net::TcpStream) -> Self {
-        let stream = Box::new(stream);
-        Self { stream }
+    fn new(socket: OwnedFd, sockets: Rc<Sockets>, how: Entering) -> io::Result<Self> {
+        let place = sockets.enter(&socket, how)?;
+        Ok(Self(Box::new(Connection {
+            socket,
+            place,
+            write_wait: 0,
+            too_late: None,
+        })))
     }
 
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = glommio::net::TcpStream::connect(address).await;
-        let stream = stream.map_err(io_error)?;
-        Ok(Self::new(stream))
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        let stream = Self::new(socket.into(), Sockets::here(), Entering::Connecting)?;
+        poll_fn(|context| stream.0.place.poll_writable(context)).await;
+        socket_error(&stream)??;
+        Ok(stream)
     }
 
     /// Sends small answers at once instead of waiting for more of them.
     pub fn set_nodelay(&self) -> io::Result<()> {
-        self.stream.set_nodelay(true).map_err(io_error)
+        Ok(set_tcp_nodelay(self, true)?)
     }
 
-    /// A send that waits longer than this for the peer to take anything fails with `TimedOut`.
-    pub fn set_write_wait(&self, time: std::time::Duration) {
-        let set = self.stream.set_write_timeout(Some(time));
-        debug_assert!(set.is_ok(), "only a time of zero is refused");
+    /// A send that waits longer than this for the peer to take anything fails with `TimedOut`. Parts of a millisecond count as
+    /// a whole one.
+    pub fn set_write_wait(&mut self, time: Duration) {
+        let millis = time.as_nanos().div_ceil(1_000_000);
+        self.0.write_wait = u32::try_from(millis).unwrap_or(u32::MAX);
     }
 
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr().map_err(io_error)
+        let address = rustix::net::getpeername(self)?.ok_or_else(no_address)?;
+        SocketAddr::try_from(address).map_err(|_| no_address())
     }
 
     /// Receives into `buffer`, which must not be empty. 0 means that the peer sends no more.
@@ -183,11 +220,22 @@ impl Stream {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         debug_assert!(!buffer.is_empty());
-        let mut answer = Pin::new(&mut *self.stream).poll_read(context, buffer);
-        while interrupted(&answer) {
-            answer = Pin::new(&mut *self.stream).poll_read(context, buffer);
+        let Connection { socket, place, .. } = &*self.0;
+        loop {
+            ready!(place.poll_readable(context));
+            match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((bytes, _)) => {
+                    if bytes < buffer.len() {
+                        place.took_all();
+                    }
+                    return Poll::Ready(Ok(bytes));
+                }
+                Err(Errno::AGAIN) => place.nothing_to_read(),
+                // A signal that meets a system call is no reason to end a connection.
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
         }
-        answer
     }
 
     /// Sends some of `bytes`, which must not be empty, and says how many.
@@ -197,11 +245,21 @@ impl Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         debug_assert!(!bytes.is_empty());
-        let mut answer = Pin::new(&mut *self.stream).poll_write(context, bytes);
-        while interrupted(&answer) {
-            answer = Pin::new(&mut *self.stream).poll_write(context, bytes);
+        let connection = &mut *self.0;
+        while connection.place.poll_writable(context).is_ready() {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match rustix::net::send(&connection.socket, bytes, flags) {
+                Ok(sent) => {
+                    connection.too_late = None;
+                    return Poll::Ready(Ok(sent));
+                }
+                Err(Errno::AGAIN) => connection.place.no_room(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
         }
-        answer
+        ready!(connection.poll_too_late(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     pub async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -219,26 +277,42 @@ impl Stream {
     /// Tells the peer that nothing more comes.
     pub fn end_sending(&self) {
         // It fails when the peer is gone, and then there is nobody to tell.
-        let _gone = rustix::net::shutdown(self.as_fd(), rustix::net::Shutdown::Write);
+        let _gone = rustix::net::shutdown(self, rustix::net::Shutdown::Write);
+    }
+}
+
+impl Connection {
+    /// Ready when a send has waited for as long as it may.
+    fn poll_too_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.write_wait == 0 {
+            return Poll::Pending;
+        }
+        let wait = Duration::from_millis(u64::from(self.write_wait));
+        let timer = self
+            .too_late
+            .get_or_insert_with(|| Box::new(Timer::new(wait)));
+        ready!(Pin::new(&mut **timer).poll(context));
+        self.too_late = None;
+        Poll::Ready(())
     }
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor lives as long as the stream, from which the result borrows.
-        unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) }
+        self.0.socket.as_fd()
     }
 }
 
-/// A signal that meets a system call is no reason to end a connection.
-fn interrupted(answer: &Poll<io::Result<usize>>) -> bool {
-    matches!(answer, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted)
+/// Sockets of other families have none.
+fn no_address() -> io::Error {
+    io::ErrorKind::AddrNotAvailable.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::executor::{Plan, block_on, spawn_local};
     use super::*;
+    use futures_util::FutureExt;
     use std::io::{Read, Write};
 
     fn run<T>(body: impl Future<Output = T>) -> T {
@@ -279,6 +353,102 @@ mod tests {
             glommio::executor().yield_task_queue_now().await;
             let answer = super::super::executor::blocking(move || client.join().unwrap());
             assert_eq!(answer.await, "answer");
+        });
+    }
+
+    #[test]
+    fn the_end_is_seen_when_it_came_with_the_last_bytes() {
+        run(async {
+            let listener = Listener::bind(loopback()).unwrap();
+            let address = listener.local_address().unwrap();
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            client.write_all(b"last").unwrap();
+            drop(client);
+            let mut stream = listener.accept().await.unwrap();
+            let mut buffer = [0; 64];
+            assert_eq!(stream.receive(&mut buffer).await.unwrap(), 4);
+            assert_eq!(stream.receive(&mut buffer).await.unwrap(), 0);
+        });
+    }
+
+    /// Fills both kernel buffers of a connection whose peer takes nothing.
+    async fn fill(stream: &mut Stream) -> usize {
+        let chunk = vec![7; 1 << 16];
+        let mut filled = 0;
+        while let Some(sent) = poll_fn(|context| stream.poll_send(context, &chunk)).now_or_never() {
+            filled += sent.unwrap();
+        }
+        filled
+    }
+
+    #[test]
+    fn a_send_without_room_goes_on_when_the_peer_has_taken_some() {
+        run(async {
+            let listener = Listener::bind(loopback()).unwrap();
+            let address = listener.local_address().unwrap();
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            let mut stream = listener.accept().await.unwrap();
+            let filled = fill(&mut stream).await;
+            let rest = spawn_local(async move { stream.send_all(b"rest").await });
+            let mut seen = Vec::new();
+            let read = super::super::executor::blocking(move || {
+                client.read_to_end(&mut seen).unwrap();
+                seen
+            });
+            let (rest, seen) = futures_util::future::join(rest, read).await;
+            rest.unwrap();
+            assert_eq!(seen.len(), filled + 4);
+            assert!(seen.ends_with(b"rest"));
+        });
+    }
+
+    #[test]
+    fn a_send_waits_no_longer_than_it_may() {
+        run(async {
+            let listener = Listener::bind(loopback()).unwrap();
+            let address = listener.local_address().unwrap();
+            let _client = std::net::TcpStream::connect(address).unwrap();
+            let mut stream = listener.accept().await.unwrap();
+            fill(&mut stream).await;
+            stream.set_write_wait(Duration::from_millis(1));
+            let error = stream.send_all(b"rest").await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        });
+    }
+
+    #[test]
+    fn a_port_without_a_listener_is_refused() {
+        run(async {
+            let address = Listener::bind(loopback()).unwrap().local_address().unwrap();
+            let error = Stream::connect(address).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        });
+    }
+
+    #[test]
+    fn more_sockets_than_one_call_tells_of_are_all_served() {
+        run(async {
+            let listener = Listener::bind(loopback()).unwrap();
+            let address = listener.local_address().unwrap();
+            let mut pairs = Vec::new();
+            for _ in 0..300 {
+                let client = std::net::TcpStream::connect(address).unwrap();
+                pairs.push((client, listener.accept().await.unwrap()));
+            }
+            for _ in 0..2 {
+                for (client, _) in &mut pairs {
+                    client.write_all(b"!").unwrap();
+                }
+                for (_, stream) in &mut pairs {
+                    assert_eq!(stream.receive(&mut [0; 8]).await.unwrap(), 1);
+                }
+            }
+            // Places of those that are gone are taken again.
+            pairs.clear();
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            let mut stream = listener.accept().await.unwrap();
+            client.write_all(b"!").unwrap();
+            assert_eq!(stream.receive(&mut [0; 8]).await.unwrap(), 1);
         });
     }
 
