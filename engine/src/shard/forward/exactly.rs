@@ -21,7 +21,7 @@ use super::super::intake::Core;
 use super::super::volumes::Disk;
 use super::retry::Retrier;
 use super::settle::Rate;
-use super::{CURSOR_WAIT, PAUSE, read_us};
+use super::{CURSOR_WAIT, PAUSE, measure, read_us};
 use crate::kafka::Header;
 use crate::log::format::forwarded::Forwarded;
 use crate::log::journal::{FollowError, Followed, Follower, Journal, Load, Overflow};
@@ -187,9 +187,9 @@ impl Exactly {
 
     async fn forward(&self) -> Result<(), String> {
         let local = self.state.borrow().cursor;
-        if let Ok(follower) = self.journal.follow(local) {
+        if let Ok(mut follower) = self.journal.follow(local) {
             // Kafka may be away for long, and what waits is known without it.
-            self.measure(&follower).await;
+            self.measure(&mut follower).await;
         }
         let Some(Ready { found }) = self.ready().await? else {
             return Ok(());
@@ -197,7 +197,7 @@ impl Exactly {
         let begin = self.choose(found)?;
         let follower = self.journal.follow(begin);
         let mut follower = follower.map_err(|error| self.explain(&error, &begin))?;
-        self.measure(&follower).await;
+        self.measure(&mut follower).await;
         let _room = self.commands.try_send(Command::Begin(begin));
         while !self.stopping.get() {
             let news = self.news.wait();
@@ -285,10 +285,8 @@ impl Exactly {
         }
     }
 
-    async fn measure(&self, follower: &Follower<Disk>) {
-        let came = self.journal.came();
-        // A footer that cannot be read makes the backlog look smaller, and nothing else.
-        let measured = follower.measure().await.unwrap_or_default();
+    async fn measure(&self, follower: &mut Follower<Disk>) {
+        let (measured, came) = measure(&self.journal, follower).await;
         let mut state = self.state.borrow_mut();
         (state.measured, state.came_before) = (measured, came);
     }
