@@ -9,6 +9,7 @@ use ringtail_tests::program;
 use ringtail_tests::scratch::Scratch;
 use ringtail_tests::server::{Server, Setup};
 use ringtail_tests::wait;
+use rustix::time::{ClockId, clock_gettime};
 
 const TOPICS: [&str; 2] = ["one", "many"];
 const PAUSE_MS: u64 = 25;
@@ -140,6 +141,11 @@ fn retry(scratch: &Scratch, server: &Server) -> String {
     finished.stdout
 }
 
+fn milliseconds() -> i64 {
+    let now = clock_gettime(ClockId::Realtime);
+    now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
+}
+
 fn values(cluster: &Cluster, kind: &str) -> Vec<Vec<u8>> {
     let records = cluster.consume(&[&topic(kind)]);
     records.into_iter().map(|record| record.value).collect()
@@ -158,7 +164,8 @@ fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
     cluster.create("ringtail-spool-cursors", 1, &[1]);
     let setup = spool(&scratch, &cluster)
         .set("RINGTAIL_SHARDS", 1)
-        .set("RINGTAIL_SPOOL_TOPIC_WAIT_MS", 1_000)
+        .set("RINGTAIL_KAFKA_HEADERS", "received")
+        .set("RINGTAIL_SPOOL_TOPIC_WAIT_MS", 5_000)
         .set(
             "PUBLISHER_KAFKA_CLIENT_TOPIC_METADATA_PROPAGATION_MAX_MS",
             1_000,
@@ -190,11 +197,18 @@ fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
 
     // What has a place by now comes, once; the rest are letters once more.
     cluster.create(&topic("absent"), 1, &[1]);
+    let before_ms = milliseconds();
     let said = retry(&scratch, &server);
     assert!(said.starts_with("4 events were sent again\n"), "{said}");
     wait_for_letters(&server, 6, 2);
     server.stop();
     assert_eq!(values(&cluster, "absent"), [b"a", b"b"]);
+    for record in cluster.consume(&[&topic("absent")]) {
+        let received = std::str::from_utf8(&record.headers[0].1).expect("it is a number");
+        let received: i64 = received.parse().expect("it is a number");
+        // When it came, not when it was sent again.
+        assert!(received <= before_ms, "{received}, {before_ms}");
+    }
     assert_eq!(values(&cluster, "one"), expected);
     // The log's topic is no news for Kafka.
     assert!(!cluster.topics().contains_key("ringtail-dead-letters"));

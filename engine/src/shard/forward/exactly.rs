@@ -38,7 +38,7 @@ use carrier::{Carrier, Ends, Terms};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mail::{Command, Letter, Lot, Parcel, Ready, Word};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +61,8 @@ struct State {
     staged: VecDeque<(Ticket, Letter)>,
     /// The thread waits for them.
     letters_wanted: bool,
+    /// It is to be told of them before the next frame.
+    renewed: BTreeSet<TopicIndex>,
     /// More is committed than was recorded.
     dirty: bool,
     recording: Option<Rc<Receipt>>,
@@ -324,6 +326,7 @@ impl Exactly {
             .push_back((followed.time, followed.load, events));
         state.bytes += followed.load.bytes;
         state.events += events;
+        self.tell_renewed(&mut state.renewed);
         let sent = self.commands.try_send(Command::Parcel(Box::new(parcel)));
         debug_assert!(sent.is_ok() || self.alone.get(), "there was room");
         Ok(true)
@@ -473,6 +476,7 @@ impl State {
             letters: VecDeque::new(),
             staged: VecDeque::new(),
             letters_wanted: false,
+            renewed: BTreeSet::new(),
             dirty: false,
             recording: None,
             recorded_at: Micros(0),

@@ -351,6 +351,7 @@ impl Carrier {
             Ok(Command::Begin(cursor)) => self.begun = Some(cursor),
             Ok(Command::Parcel(parcel)) => self.parcels.push_back(parcel),
             Ok(Command::LettersDurable) => self.letters_wait = false,
+            Ok(Command::Renew(topics)) => topics.iter().for_each(|one| self.judge.renew(*one)),
             Err(RecvTimeoutError::Timeout) => return Ok(false),
             Err(RecvTimeoutError::Disconnected) => return Err(Halt::Stopping),
         }
