@@ -117,7 +117,8 @@ impl Forwarder {
         (cpus, journals_in_store): (&[usize], u32),
     ) -> Result<(Rc<Self>, Bell), String> {
         let properties = properties::patient(&settings.kafka.properties);
-        let opened = Writer::open(&properties, cpus);
+        let steps = settings.order.steps(settings.share);
+        let opened = Writer::open_beside(&properties, cpus, steps);
         let (writer, bell) = opened.map_err(|error| error.to_string())?;
         let cursor = journal.begin_to_forward();
         tracing::info!("journal {}: forwarding goes on behind {cursor}", id.0);

@@ -68,7 +68,7 @@ impl Client {
             sys::rd_kafka_CreateTopics(self.raw(), raw.as_mut_ptr(), raw.len(), options, queue);
         };
         // SAFETY: the event is a living one.
-        self.wish(wish, wait_ms, ask, |event| unsafe { created(event) })
+        self.wish(wish, wait_ms, ask, |event| Ok(unsafe { created(event) }))
     }
 
     /// What a topic's settings say under this name; `None` when the cluster knows no such setting. Waits for up to
@@ -136,7 +136,7 @@ impl Client {
 ///
 /// # Safety
 /// `event` is a living event.
-unsafe fn created(event: *mut sys::rd_kafka_event_t) -> Result<Vec<(String, String)>, String> {
+unsafe fn created(event: *mut sys::rd_kafka_event_t) -> Vec<(String, String)> {
     // SAFETY: the event lives by this function's promise, and what it holds lives with it.
     unsafe {
         let result = sys::rd_kafka_event_CreateTopics_result(event);
@@ -153,7 +153,7 @@ unsafe fn created(event: *mut sys::rd_kafka_event_t) -> Result<Vec<(String, Stri
                 refused.push((name, if said.is_empty() { plain() } else { said }));
             }
         }
-        Ok(refused)
+        refused
     }
 }
 

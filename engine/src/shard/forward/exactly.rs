@@ -29,7 +29,7 @@ use crate::log::wake::Receipt;
 use crate::rt::executor::yield_if_needed;
 use crate::rt::notify::Notify;
 use crate::rt::wake::{Bell, bell};
-use crate::rt::{thread, timer};
+use crate::rt::{host, thread, timer};
 use crate::spool::exactly::cursor;
 use crate::spool::{Backlog, Settings, exactly};
 use crate::unit::{JournalId, Micros, Ticket, TopicId, TopicIndex};
@@ -131,7 +131,11 @@ impl Exactly {
             ringer,
             stopping: Arc::clone(&halt),
         };
-        let carry = move || Carrier::new(terms, ends).run();
+        let steps = settings.order.steps(settings.share);
+        let carry = move || {
+            host::yield_by(steps);
+            Carrier::new(terms, ends).run();
+        };
         let started = thread::start(format!("txn-{}", id.0), cpus, carry);
         started.map_err(|error| error.to_string())?;
         let name = cursor::name(cursor.identity, id);
