@@ -11,7 +11,7 @@ end_broker() {
     stage_close
 }
 
-# end_process PID: for a process of ours that keeps nothing; also one that was paused.
+# end_process PID: for a process of ours that keeps nothing; also one that was paused, which no other signal ends.
 end_process() {
     [[ -n $1 ]] && kill -KILL "$1" 2>/dev/null || return 0
     wait "$1" 2>/dev/null || true
@@ -33,7 +33,7 @@ PROPERTIES
 # run_broker FOLDER: the process; it serves a little later. The machine gets memory and its best compiler: here it must
 # not be the limit.
 run_broker() {
-    BROKER_JVM='-Xms1g -Xmx1g -XX:+UseParallelGC' taskset -c 1 \
+    BROKER_JVM='-Xms1g -Xmx1g -XX:+UseParallelGC' taskset -c 1 nice -n "${BROKER_NICE:-0}" \
         "$root/tests/kafka/broker.sh" run "$1" >"$1.log" 2>&1 &
 }
 

@@ -5,9 +5,12 @@
 # broker goes on, events come in at a quarter of that rate, and what Kafka takes meanwhile is counted.
 #
 #   ORDERS    values of spool.order to measure, in turn      (default: "live-first oldest-first")
+#   DELIVERIES  values of spool.delivery, each with each order  (default: at-least-once)
 #   ROUNDS    how often each                                 (default: 2)
 #   FILL, SECONDS_MEASURED   of the outage, and of the drain (default: 5 and 8)
 #   EVENTS, BYTES            shape of a batch                (default: 10 and 200)
+#
+#   PROFILE=1 leaves a profile of the server in the drain in target/profile, for `perf report`; wants perf, and costs some
 #
 # usage: [DIR=/mnt/disk] perf/spool_drain.sh
 #
@@ -38,16 +41,14 @@ drive_for() {
 }
 
 finish_drive() {
-    local code=0
-    wait "$load" || code=$?
+    wait_at_most $((fill + seconds + 120)) "$load" || { tail -5 "$scratch/$1.log" >&2; die 'the driver did not end with success'; }
     load=''
-    [[ $code == 0 ]] || { tail -5 "$scratch/$1.log" >&2; die "the driver ended with $code"; }
 }
 
-# measure ORDER
+# measure ORDER DELIVERY
 measure() {
     local before after first last ticks rate came quarter
-    start_publisher "store" spool RINGTAIL_SPOOL_ORDER="$1" -- taskset -c 0
+    start_publisher "store" spool RINGTAIL_SPOOL_ORDER="$1" RINGTAIL_SPOOL_DELIVERY="$2" -- taskset -c 0
     # Kafka has the topic, and the producer knows it.
     drive_for first 0 1 --rate 1000
     finish_drive first
@@ -60,17 +61,23 @@ measure() {
     drive_for drain 1 $((seconds + 2)) --rate "$quarter" --arrivals poisson
     sleep 2
     first=$(number ringtail_spool_delivered_total) before=$EPOCHREALTIME ticks=$(ticks_of "$server")
-    sleep "$seconds"
+    if [[ ${PROFILE:-} ]]; then
+        mkdir -p "$root/target/profile"
+        perf record --quiet --freq 1999 -g --pid "$server" --output "$root/target/profile/drain-$1-$2.data" -- \
+            sleep "$seconds" 2>"$scratch/perf.log" || die "perf could not record: $(cat "$scratch/perf.log")"
+    else
+        sleep "$seconds"
+    fi
     last=$(number ringtail_spool_delivered_total) after=$EPOCHREALTIME ticks=$(($(ticks_of "$server") - ticks))
     local left
     left=$(number ringtail_spool_backlog_events)
     finish_drive drain
     came=$(field events_per_second "$scratch/drain.json")
-    awk -v order="$1" -v rate="$rate" -v came="$came" -v delivered=$((last - first)) -v from="$before" -v to="$after" \
+    awk -v order="$1 $2" -v rate="$rate" -v came="$came" -v delivered=$((last - first)) -v from="$before" -v to="$after" \
         -v left="$left" -v ticks="$ticks" -v hertz="$ticks_per_second" \
         -v p99="$(sed -n 's/^ *"p99": \([0-9.]*\),*$/\1/p' "$scratch/drain.json" | head -1)" 'BEGIN {
             drained = delivered / (to - from)
-            printf "%-13s most %7.0f/s   came %7.0f/s   delivered %7.0f/s   ratio %.2f   server %3.0f %%   p99 %s us   left %d\n",
+            printf "%-27s most %7.0f/s   came %7.0f/s   delivered %7.0f/s   ratio %.2f   server %3.0f %%   p99 %s us   left %d\n",
                 order, rate, came, drained, drained / came, 100 * ticks / hertz / (to - from), p99, left
             if (left == 0) print "              the backlog came to its end: this says nothing"
         }' | tee -a "$scratch/all"
@@ -82,13 +89,28 @@ stage_open "$@"
 trap end_broker EXIT
 start_broker
 mark=$(processor_time)
-for ((round = 1; round <= ${ROUNDS:-2}; round++)); do
+# each ACT: with every order and every delivery.
+each() {
+    local order delivery
     for order in ${ORDERS:-live-first oldest-first}; do
-        measure "$order"
+        for delivery in ${DELIVERIES:-at-least-once}; do
+            "$1" "$order" "$delivery"
+        done
     done
+}
+
+# of_all ORDER DELIVERY NAME: the median of a figure.
+of_all() {
+    awk -v order="$1" -v delivery="$2" -v name="$3" '$1 == order && $2 == delivery {
+        for (at = 1; at < NF; at++) if ($at == name) print $(at + 1) + 0 }' "$scratch/all" | median
+}
+
+conclude() {
+    echo "median   $1 $2: ratio $(of_all "$1" "$2" ratio) (target: 2.00), delivered $(of_all "$1" "$2" delivered)/s"
+}
+
+for ((round = 1; round <= ${ROUNDS:-2}; round++)); do
+    each measure
 done
-for order in ${ORDERS:-live-first oldest-first}; do
-    echo "median   $order: $(awk -v order="$order" '$1 == order { for (at = 1; at < NF; at++) if ($at == "ratio") print $(at + 1) }' \
-        "$scratch/all" | median) (target: 2.00)"
-done
+each conclude
 stolen_since "$mark"

@@ -238,6 +238,8 @@ pub const COMMIT_WAIT_US_MAX: u32 = 1_000_000;
 /// Segments that retention leaves to each shard at least: the open one, the one before it, and
 /// room to prepare the next.
 pub const RETENTION_SEGMENTS_MIN: u64 = 4;
+/// Segments that are ready ahead of use take this part of what retention leaves at most, but for one.
+pub const RETENTION_PREPARED_PART: u64 = 4;
 /// When a segment is rewritten without what is dead in it (`log.repack_below`), in percent alive.
 pub const REPACK_BELOW_DEFAULT: u64 = 30;
 pub const REPACK_BELOW_MAX: u64 = 90;

@@ -5,9 +5,11 @@ use ringtail_tests::client::{Client, Heard};
 use ringtail_tests::delivery::{Fate, Load, Sent, account, topic};
 use ringtail_tests::kafka::{Cluster, Doors};
 use ringtail_tests::metrics;
+use ringtail_tests::program;
 use ringtail_tests::scratch::Scratch;
 use ringtail_tests::server::{Server, Setup};
 use ringtail_tests::wait;
+use rustix::time::{ClockId, clock_gettime};
 
 const TOPICS: [&str; 2] = ["one", "many"];
 const PAUSE_MS: u64 = 25;
@@ -77,7 +79,7 @@ fn whoever_is_killed() {
     make_topics(&cluster);
     let setup = spool(&scratch, &cluster);
     let mut sent = Vec::new();
-    for round in 0..6 {
+    for round in 0..10 {
         let server = setup.start();
         let load = load(&server, 4 * round..4 * round + 4);
         wait_for_answers(&load, 40);
@@ -91,12 +93,12 @@ fn whoever_is_killed() {
                 wait_until_some_arrived(&server);
             }
             // Both.
-            4 => cluster.kill(1),
+            4 | 8 => cluster.kill(1),
             _ => {}
         }
         wait_for_answers(&load, 40);
         server.kill();
-        if round == 4 {
+        if round == 4 || round == 8 {
             cluster.start_again(1);
         }
         sent.extend(load.finish());
@@ -113,8 +115,40 @@ fn whoever_is_killed() {
     assert_eq!(number(&server, "ringtail_spool_delivered_total"), delivered);
     server.stop();
     assert!(!said.contains("went back"), "{said}");
+    // The topic that Ringtail made is the right one.
+    assert!(!said.contains("cleanup.policy"), "{said}");
     check(&cluster, &sent);
     assert_eq!(cluster.topics().get("ringtail-spool-cursors"), Some(&1));
+}
+
+/// Waits until nothing waits, so many letters were written since the first day, and so many are kept.
+fn wait_for_letters(server: &Server, written: u64, kept: u64) {
+    wait::until("everything to have its place", 240, || {
+        let is = |name: &str, wanted| number(server, name) == wanted;
+        let all = is("ringtail_spool_backlog_events", 0)
+            && is("ringtail_spool_dead_letters_total", written)
+            && is("ringtail_spool_letters_kept", kept);
+        all.then_some(())
+    });
+}
+
+fn retry(scratch: &Scratch, server: &Server) -> String {
+    let mut command = program::clean(&program::built("ringtail"));
+    let admin = format!("127.0.0.1:{}", server.admin);
+    command.args(["spool", "retry", "--admin", &admin]);
+    let finished = program::run(command, scratch.path(), 180);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    finished.stdout
+}
+
+fn milliseconds() -> i64 {
+    let now = clock_gettime(ClockId::Realtime);
+    now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
+}
+
+fn values(cluster: &Cluster, kind: &str) -> Vec<Vec<u8>> {
+    let records = cluster.consume(&[&topic(kind)]);
+    records.into_iter().map(|record| record.value).collect()
 }
 
 #[test]
@@ -126,9 +160,12 @@ fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
     };
     let cluster = Cluster::start_with(&scratch, 1, &doors);
     cluster.create(&topic("one"), 1, &[1]);
+    // As an operator makes it who has not read on.
+    cluster.create("ringtail-spool-cursors", 1, &[1]);
     let setup = spool(&scratch, &cluster)
         .set("RINGTAIL_SHARDS", 1)
-        .set("RINGTAIL_SPOOL_TOPIC_WAIT_MS", 1_000)
+        .set("RINGTAIL_KAFKA_HEADERS", "received")
+        .set("RINGTAIL_SPOOL_TOPIC_WAIT_MS", 5_000)
         .set(
             "PUBLISHER_KAFKA_CLIENT_TOPIC_METADATA_PROPAGATION_MAX_MS",
             1_000,
@@ -149,17 +186,30 @@ fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
         };
         assert!(answer.is_success(), "{}", answer.reason);
     }
-    wait::until("everything to have its place", 240, || {
-        let waits = number(&server, "ringtail_spool_backlog_events");
-        let letters = number(&server, "ringtail_spool_dead_letters_total");
-        (waits == 0 && letters == 4).then_some(())
-    });
+    wait_for_letters(&server, 4, 4);
+    let said = server.said();
+    let warning = "Kafka's topic ringtail-spool-cursors has cleanup.policy=delete";
+    assert!(said.contains(warning), "{said}");
     let kept = server.ask("/topics/ringtail-dead-letters/partitions/0/records");
     assert_eq!(kept.text().lines().count(), 4);
+    let expected = [&b"first"[..], b"second", b"third", b"fourth"];
+    assert_eq!(values(&cluster, "one"), expected);
+
+    // What has a place by now comes, once; the rest are letters once more.
+    cluster.create(&topic("absent"), 1, &[1]);
+    let before_ms = milliseconds();
+    let said = retry(&scratch, &server);
+    assert!(said.starts_with("4 events were sent again\n"), "{said}");
+    wait_for_letters(&server, 6, 2);
     server.stop();
-    let values = cluster.consume(&[&topic("one")]);
-    let values: Vec<_> = values.iter().map(|record| &record.value[..]).collect();
-    assert_eq!(values, [&b"first"[..], b"second", b"third", b"fourth"]);
+    assert_eq!(values(&cluster, "absent"), [b"a", b"b"]);
+    for record in cluster.consume(&[&topic("absent")]) {
+        let received = std::str::from_utf8(&record.headers[0].1).expect("it is a number");
+        let received: i64 = received.parse().expect("it is a number");
+        // When it came, not when it was sent again.
+        assert!(received <= before_ms, "{received}, {before_ms}");
+    }
+    assert_eq!(values(&cluster, "one"), expected);
     // The log's topic is no news for Kafka.
     assert!(!cluster.topics().contains_key("ringtail-dead-letters"));
 }

@@ -90,7 +90,35 @@ fn brokers_may_be_away_and_be_killed() {
     let said = server.said();
     server.stop();
     assert!(said.contains("the Kafka cluster answers"), "{said}");
+    sent.extend(a_start_knows_what_waits(&scratch, &mut cluster));
     check(&cluster, &sent);
+}
+
+/// Whoever starts while nobody is there counts what waits, and nothing of what was delivered before.
+fn a_start_knows_what_waits(scratch: &Scratch, cluster: &mut Cluster) -> Vec<Sent> {
+    let setup = spool(scratch, cluster);
+    let exactly = setup.clone().set("RINGTAIL_SPOOL_DELIVERY", "exactly-once");
+    cluster.kill(1);
+    let server = setup.start();
+    let sent = {
+        let load = load(&server, 20..24);
+        wait_for_answers(&load, 100);
+        load.finish()
+    };
+    server.stop();
+    let waiting = 5 * sent.len() as u64;
+    for setup in [exactly, setup.clone()] {
+        let server = setup.start();
+        wait::until("what waits to be counted", 60, || {
+            (number(&server, "ringtail_spool_backlog_events") == waiting).then_some(())
+        });
+        server.stop();
+    }
+    cluster.start_again(1);
+    let server = setup.start();
+    wait_until_drained(&server);
+    server.stop();
+    sent
 }
 
 #[test]

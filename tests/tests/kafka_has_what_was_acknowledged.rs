@@ -224,7 +224,7 @@ fn the_bench_finds_what_it_sent(scratch: &Scratch, cluster: &Cluster) {
 fn what_was_acknowledged_outlives_the_engine(scratch: &Scratch, cluster: &Cluster) {
     let setup = setup(scratch, cluster).set("RINGTAIL_SHARDS", 2);
     let mut sent = Vec::new();
-    for round in 0..4 {
+    for round in 0..10 {
         let server = setup.start();
         let load = Load::start(server.port, 20 + 4 * round..24 + 4 * round, &["crash"]);
         wait::until("answers", 120, || (load.answered() > 300).then_some(()));
@@ -233,7 +233,7 @@ fn what_was_acknowledged_outlives_the_engine(scratch: &Scratch, cluster: &Cluste
     }
     let records = cluster.consume(&[&topic("crash")]);
     let found = account(&sent, &records);
-    println!("killed four times: {found}");
+    println!("killed ten times: {found}");
     // Nobody sends again here, and what was in hand may be delivered or not.
     assert_eq!((found.failed, found.duplicates), (0, 0));
     assert!(found.acknowledged <= found.delivered && found.delivered <= found.sent);

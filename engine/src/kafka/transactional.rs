@@ -16,6 +16,9 @@ use std::sync::Arc;
 const PARTITION: i32 = 0;
 /// librdkafka's word for a transaction that cannot be committed any more.
 const FAILED: &str = "Current transaction failed";
+/// Only what is compacted, and nothing else, keeps the newest record of each key for ever.
+const POLICY: &str = "cleanup.policy";
+const COMPACT: &str = "compact";
 /// What a topic is that keeps the newest record of each key. Its segments are small and closed soon, for only closed
 /// ones are compacted, and all of it is read at a start.
 const NEWEST_OF_EACH_KEY: [(&std::ffi::CStr, &std::ffi::CStr); 3] = [
@@ -164,13 +167,18 @@ impl Producer {
         }
     }
 
-    /// Makes a topic that keeps the newest record of each key, unless it is there. `replicas` below 1 are those of
-    /// the cluster's default.
-    pub fn prepare(&self, name: &str, replicas: i32, wait_ms: i32) -> Result<(), String> {
+    /// Makes a topic that keeps the newest record of each key, unless it is there; then it gives what is wrong with
+    /// that one. `replicas` below 1 are those of the cluster's default.
+    pub fn prepare(
+        &self,
+        name: &str,
+        replicas: i32,
+        wait_ms: i32,
+    ) -> Result<Option<String>, String> {
         let seen: Result<Metadata, Fault> = self.client.metadata(wait_ms);
         let seen = seen.map_err(|fault| fault.text().to_owned())?;
         if seen.topics.iter().any(|(known, _)| **known == *name) {
-            return Ok(());
+            return Ok(self.doubt(name, wait_ms));
         }
         let replicas = if replicas < 1 { -1 } else { replicas };
         let (shape, settings) = ((1, replicas), &NEWEST_OF_EACH_KEY);
@@ -178,9 +186,26 @@ impl Producer {
         match refused.into_iter().next() {
             None => {
                 tracing::info!("new topic {name} in Kafka");
-                Ok(())
+                Ok(None)
             }
             Some((_, why)) => Err(format!("the topic {name} could not be made: {why}")),
+        }
+    }
+
+    /// Why the newest record of a key may go from this topic. Who may not ask is not kept from sending.
+    fn doubt(&self, name: &str, wait_ms: i32) -> Option<String> {
+        match self.client.setting_of_topic(name, POLICY, wait_ms) {
+            Ok(policy) if policy.as_deref() == Some(COMPACT) => None,
+            Ok(policy) => {
+                let policy = policy.unwrap_or_default();
+                Some(format!(
+                    "Kafka's topic {name} has {POLICY}={policy}, by which a cursor goes after some time; what the log's \
+                     own has not passed then comes twice: give it {POLICY}={COMPACT}"
+                ))
+            }
+            Err(why) => Some(format!(
+                "whether Kafka's topic {name} has {POLICY}={COMPACT}, as it needs to, could not be asked: {why}"
+            )),
         }
     }
 

@@ -114,6 +114,8 @@ struct State {
 pub struct Writer {
     properties: Vec<Property>,
     cpus: Vec<usize>,
+    /// Of `nice`.
+    steps: i32,
     ringer: Ringer,
     state: RefCell<State>,
 }
@@ -122,11 +124,22 @@ impl Writer {
     /// Starts a producer, on the shard that it is for, and its threads, on these CPUs. The bell rings when
     /// [`Writer::next`] has something.
     pub fn open(properties: &[Property], cpus: &[usize]) -> Result<(Self, Bell), Error> {
+        Self::open_beside(properties, cpus, 0)
+    }
+
+    /// The same, with threads that yield to others by so many steps of `nice`: librdkafka's wait for an answer by asking
+    /// again and again, and would have all of a CPU while a broker stands still.
+    pub fn open_beside(
+        properties: &[Property],
+        cpus: &[usize],
+        steps: i32,
+    ) -> Result<(Self, Bell), Error> {
         let (ringer, bell) = bell()?;
-        let client = start(properties, cpus, &ringer)?;
+        let client = start(properties, (cpus, steps), &ringer)?;
         let writer = Self {
             properties: properties.to_vec(),
             cpus: cpus.to_vec(),
+            steps,
             ringer,
             state: RefCell::new(State {
                 client,
@@ -203,7 +216,7 @@ impl Writer {
         if !state.given_up || 0 < state.outstanding {
             return;
         }
-        match start(&self.properties, &self.cpus, &self.ringer) {
+        match start(&self.properties, (&self.cpus, self.steps), &self.ringer) {
             Ok(client) => {
                 state.topics.clear();
                 state.client = client;
@@ -259,13 +272,20 @@ impl State {
     }
 }
 
-fn start(properties: &[Property], cpus: &[usize], ringer: &Ringer) -> Result<Client, Error> {
-    let conf = properties::conf(properties)?;
+fn start(
+    properties: &[Property],
+    (cpus, steps): (&[usize], i32),
+    ringer: &Ringer,
+) -> Result<Client, Error> {
     let descriptor = ringer.try_clone()?.into_descriptor();
-    let started = host::on_cpus(cpus, || Client::start(conf, Some(descriptor)))?;
+    let start = || {
+        let conf = properties::conf(properties)?;
+        Client::start(conf, Some(descriptor)).map_err(Error::Start)
+    };
+    let started = host::on_cpus_beside(cpus, steps, start)?;
     // What it said before it could ring: the bell rings only for a queue that was empty.
     ringer.ring();
-    started.map_err(Error::Start)
+    started
 }
 
 /// Gives one record to a topic.

@@ -117,7 +117,8 @@ impl Forwarder {
         (cpus, journals_in_store): (&[usize], u32),
     ) -> Result<(Rc<Self>, Bell), String> {
         let properties = properties::patient(&settings.kafka.properties);
-        let opened = Writer::open(&properties, cpus);
+        let steps = settings.order.steps(settings.share);
+        let opened = Writer::open_beside(&properties, cpus, steps);
         let (writer, bell) = opened.map_err(|error| error.to_string())?;
         let cursor = journal.begin_to_forward();
         tracing::info!("journal {}: forwarding goes on behind {cursor}", id.0);
@@ -188,7 +189,7 @@ impl Forwarder {
     async fn forward(&self) -> Result<(), FollowError> {
         let cursor = self.state.borrow().cursor;
         let mut follower = self.journal.follow(cursor)?;
-        self.measure(&follower).await;
+        self.measure(&mut follower).await;
         while !self.stopping.get() {
             let news = self.news.wait();
             self.settle();
@@ -249,10 +250,8 @@ impl Forwarder {
         Ok(worked)
     }
 
-    async fn measure(&self, follower: &Follower<Disk>) {
-        let came = self.journal.came();
-        // A footer that cannot be read makes the backlog look smaller, and nothing else.
-        let measured = follower.measure().await.unwrap_or_default();
+    async fn measure(&self, follower: &mut Follower<Disk>) {
+        let (measured, came) = measure(&self.journal, follower).await;
         let mut state = self.state.borrow_mut();
         (state.measured, state.came_before) = (measured, came);
     }
@@ -347,6 +346,20 @@ impl Forwarder {
             fault: state.fault.clone(),
         }
     }
+}
+
+/// What lies behind the follower's cursor, and what had come when that was looked up.
+async fn measure(journal: &Journal<Disk>, follower: &mut Follower<Disk>) -> (Load, Load) {
+    follower.reach().await;
+    let came = journal.came();
+    // A footer that cannot be read makes the backlog look smaller, and nothing else.
+    let held = follower.measure().await.unwrap_or_default();
+    let passed = follower.passed();
+    let behind = Load {
+        events: held.events.saturating_sub(passed.events),
+        bytes: held.bytes.saturating_sub(passed.bytes),
+    };
+    (behind, came)
 }
 
 /// The time that one journal's share of the store's reading allows for so many bytes.

@@ -3,6 +3,7 @@
 use super::Settings;
 use super::clock::{Clock as _, MachineClock};
 use super::volumes::{self, Disk, Volumes};
+use crate::limit::RETENTION_PREPARED_PART;
 use crate::log::format::StoreId;
 use crate::log::journal::{self, Committer, Journal, Preparer};
 use crate::log::mirror::{Member, Mirror, Tender};
@@ -40,18 +41,20 @@ pub(super) fn journal_settings(
     let of_grpc = net.grpc_port.map_or(0, |_| net.grpc_message_bytes_max);
     let message_bytes_max = net.message_bytes_max.max(of_grpc);
     let capacity = journal::Settings::frame_capacity(log.frame_bytes, message_bytes_max);
+    let retention_bytes = log
+        .retention_bytes
+        .map(|bytes| bytes / u64::from(journals.max(1)));
+    let segments = retention_bytes.map(|bytes| bytes / log.segment_bytes);
     journal::Settings {
         store,
         journal,
         segment_bytes: log.segment_bytes,
         prepared: if is_first {
-            log.segments_prepared as usize
+            prepared(log.segments_prepared, segments)
         } else {
             0
         },
-        retention_bytes: log
-            .retention_bytes
-            .map(|bytes| bytes / u64::from(journals.max(1))),
+        retention_bytes,
         keeping: journal::Keeping {
             rules: log.retention.shared_by(journals),
             repack_below: log.repack_below,
@@ -66,6 +69,12 @@ pub(super) fn journal_settings(
         flush: log.flush,
         tail_bytes: log.tail_bytes,
     }
+}
+
+/// Segments that are made ready ahead of use in a journal that may have so many: the others are for events.
+fn prepared(wanted: u32, segments: Option<u64>) -> usize {
+    let most = segments.map_or(u64::MAX, |segments| segments / RETENTION_PREPARED_PART);
+    u64::from(wanted).min(most.max(1)) as usize
 }
 
 /// Opens one journal on the volumes.
@@ -140,4 +149,18 @@ pub(super) async fn open(
             .map(|(member, _)| member)
             .collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::RETENTION_SEGMENTS_MIN;
+
+    #[test]
+    fn of_a_small_store_most_is_for_events() {
+        assert_eq!(prepared(2, None), 2);
+        assert_eq!(prepared(2, Some(RETENTION_SEGMENTS_MIN)), 1);
+        assert_eq!((prepared(2, Some(8)), prepared(64, Some(40))), (2, 10));
+        assert_eq!(prepared(1, Some(100)), 1);
+    }
 }

@@ -107,7 +107,8 @@ pub async fn run(start: Start) {
     let to = (destination, table);
     let core = Rc::new(Core::new((shard, shards), settings, clock, to, claims));
     core.meet(neighbours);
-    let lanes = Lanes::new(core.settings.spool.as_ref());
+    let spool = core.settings.spool.as_ref();
+    let lanes = spool.map_or_else(Lanes::default, |spool| Lanes::new(spool.order, spool.share));
     let of_kafka = (&kafka_cpus[..], journals_in_store);
     let forwarders = match open_all(&core, &opened, lanes, of_kafka) {
         Ok(forwarders) => forwarders,

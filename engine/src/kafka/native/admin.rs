@@ -62,20 +62,66 @@ impl Client {
             }
         }
         let mut raw: Vec<_> = wanted.iter().map(|topic| topic.0.as_ptr()).collect();
-        // SAFETY: everything lives until the result is there, and each object is given back once.
+        let wish = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS;
+        // SAFETY: the topics live until the answer is there.
+        let ask = |options, queue| unsafe {
+            sys::rd_kafka_CreateTopics(self.raw(), raw.as_mut_ptr(), raw.len(), options, queue);
+        };
+        // SAFETY: the event is a living one.
+        self.wish(wish, wait_ms, ask, |event| Ok(unsafe { created(event) }))
+    }
+
+    /// What a topic's settings say under this name; `None` when the cluster knows no such setting. Waits for up to
+    /// `wait_ms`.
+    pub(in crate::kafka) fn setting_of_topic(
+        &self,
+        topic: &str,
+        setting: &str,
+        wait_ms: i32,
+    ) -> Result<Option<String>, String> {
+        let topic = CString::new(topic).map_err(|_| "it holds a zero byte".to_owned())?;
+        let of_topic = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+        let wish = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
+        // SAFETY: the name ends in zero and is copied; the object lives until the answer is there, and is given back
+        // once.
+        unsafe {
+            let mut resource = sys::rd_kafka_ConfigResource_new(of_topic, topic.as_ptr());
+            let ask = |options, queue| {
+                sys::rd_kafka_DescribeConfigs(self.raw(), &raw mut resource, 1, options, queue);
+            };
+            let read = |event| described(event, setting);
+            let found = self.wish(wish, wait_ms, ask, read);
+            sys::rd_kafka_ConfigResource_destroy(resource);
+            found
+        }
+    }
+
+    /// Has the cluster do something, and waits for its answer: a living event without an error is read.
+    fn wish<T>(
+        &self,
+        kind: sys::rd_kafka_admin_op_t,
+        wait_ms: i32,
+        ask: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
+        read: impl FnOnce(*mut sys::rd_kafka_event_t) -> Result<T, String>,
+    ) -> Result<T, String> {
+        // SAFETY: everything lives until the answer was read, and each object is given back once. Nobody asks for
+        // more than librdkafka knows of an operation: what it refuses of the options stays at its default.
         unsafe {
             let queue = sys::rd_kafka_queue_new(self.raw());
-            let options = sys::rd_kafka_AdminOptions_new(
-                self.raw(),
-                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS,
-            );
+            let options = sys::rd_kafka_AdminOptions_new(self.raw(), kind);
             let (mut text, bytes) = ([0; TEXT_BYTES], TEXT_BYTES);
             let said = text.as_mut_ptr();
             sys::rd_kafka_AdminOptions_set_request_timeout(options, wait_ms, said, bytes);
             sys::rd_kafka_AdminOptions_set_operation_timeout(options, wait_ms, said, bytes);
-            sys::rd_kafka_CreateTopics(self.raw(), raw.as_mut_ptr(), raw.len(), options, queue);
+            ask(options, queue);
             let event = sys::rd_kafka_queue_poll(queue, wait_ms + 1_000);
-            let result = created(event);
+            let result = if event.is_null() {
+                Err("the cluster did not answer in time".to_owned())
+            } else if is_fine(sys::rd_kafka_event_error(event)) {
+                read(event)
+            } else {
+                Err(text_of(sys::rd_kafka_event_error_string(event)))
+            };
             if !event.is_null() {
                 sys::rd_kafka_event_destroy(event);
             }
@@ -89,17 +135,10 @@ impl Client {
 /// Reads the answer to a wish for topics.
 ///
 /// # Safety
-/// `event` is null or a living event.
-unsafe fn created(event: *mut sys::rd_kafka_event_t) -> Result<Vec<(String, String)>, String> {
-    if event.is_null() {
-        return Err("the cluster did not answer in time".to_owned());
-    }
+/// `event` is a living event.
+unsafe fn created(event: *mut sys::rd_kafka_event_t) -> Vec<(String, String)> {
     // SAFETY: the event lives by this function's promise, and what it holds lives with it.
     unsafe {
-        let error = sys::rd_kafka_event_error(event);
-        if !is_fine(error) {
-            return Err(text_of(sys::rd_kafka_event_error_string(event)));
-        }
         let result = sys::rd_kafka_event_CreateTopics_result(event);
         let mut count = 0;
         let rows = sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count);
@@ -114,7 +153,39 @@ unsafe fn created(event: *mut sys::rd_kafka_event_t) -> Result<Vec<(String, Stri
                 refused.push((name, if said.is_empty() { plain() } else { said }));
             }
         }
-        Ok(refused)
+        refused
+    }
+}
+
+/// Reads one setting out of the answer to a question for those of one topic.
+///
+/// # Safety
+/// `event` is a living event.
+unsafe fn described(
+    event: *mut sys::rd_kafka_event_t,
+    setting: &str,
+) -> Result<Option<String>, String> {
+    // SAFETY: the event lives by this function's promise, and what it holds lives with it. Names end in zero, and so
+    // do values that are there.
+    unsafe {
+        let result = sys::rd_kafka_event_DescribeConfigs_result(event);
+        let mut count = 0;
+        let resources = sys::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
+        for resource in parts(resources, count as i32) {
+            if !is_fine(sys::rd_kafka_ConfigResource_error(*resource)) {
+                return Err(text_of(sys::rd_kafka_ConfigResource_error_string(
+                    *resource,
+                )));
+            }
+            let entries = sys::rd_kafka_ConfigResource_configs(*resource, &raw mut count);
+            for entry in parts(entries, count as i32) {
+                let value = sys::rd_kafka_ConfigEntry_value(*entry);
+                if text_of(sys::rd_kafka_ConfigEntry_name(*entry)) == setting && !value.is_null() {
+                    return Ok(Some(text_of(value)));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -61,6 +61,10 @@ impl Spot {
             sequence,
         }
     }
+
+    pub(super) fn life(&self) -> Life {
+        self.life
+    }
 }
 
 /// What a frame says of itself.
@@ -126,6 +130,15 @@ impl<D: Disk> Journal<D> {
 }
 
 impl<D: Disk> Inner<D> {
+    /// How many segments end before this frame.
+    fn segments_before(&self, sequence: Sequence) -> usize {
+        let sealed = self.sealed.iter().map(|sealed| sealed.opening.first);
+        let young = self.closing.iter().chain(&self.open);
+        let firsts = sealed.chain(young.map(|open| open.opening.first));
+        let begun = firsts.take_while(|first| *first <= sequence).count();
+        begun.saturating_sub(1)
+    }
+
     /// The segment that holds this frame; the oldest one's first frame when that comes later.
     fn segment_of(&self, sequence: Sequence) -> Result<Target<D::File>, Option<Sequence>> {
         let mut young = self.closing.iter().chain(&self.open).rev();
@@ -183,10 +196,7 @@ impl<D: Disk> Follower<D> {
             let Some(target) = self.target()? else {
                 return Ok(None);
             };
-            let position = match self.at {
-                Some((life, position)) if life == target.life => position,
-                _ => HEADER_BYTES as u64,
-            };
+            let position = self.position_in(target.life);
             let found = self.load(&target, position).await?;
             if !self.journal.holds(target.life) {
                 self.ahead = None;
@@ -365,21 +375,55 @@ impl<D: Disk> Follower<D> {
         loaded.map(drop).map_err(damaged)
     }
 
-    /// What lies behind the cursor now, as the footers tell it. To be called before the first frame is taken.
+    /// Reads up to the cursor, so that [`Follower::passed`] is known. What is wrong there [`Follower::next`] tells.
+    /// To be called before the first frame is taken.
+    pub async fn reach(&mut self) {
+        loop {
+            let target = {
+                let inner = self.journal.inner.borrow();
+                let is_there = Some(self.next) <= inner.durable;
+                inner.segment_of(self.next).ok().filter(|_| is_there)
+            };
+            let Some(target) = target.filter(|target| target.kind == Kind::Journal) else {
+                return;
+            };
+            let position = self.position_in(target.life);
+            let Ok(Ok(header)) = self.load(&target, position).await else {
+                return;
+            };
+            let is_before = header.sequence < self.next && self.journal.holds(target.life);
+            if !is_before || self.take(&target, position, &header).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Where to look for the next frame in a segment of this life.
+    fn position_in(&self, life: Life) -> u64 {
+        match self.at {
+            Some((at, position)) if at == life => position,
+            _ => HEADER_BYTES as u64,
+        }
+    }
+
+    /// What the segments hold from the cursor's on, as their footers tell it; [`Follower::passed`] of that lies
+    /// before the cursor. To be called before the first frame is taken.
     pub async fn measure(&self) -> io::Result<Load> {
         let (disk, sealed, mut sum) = {
             let inner = self.journal.inner.borrow();
-            let from = inner
-                .sealed
-                .partition_point(|sealed| sealed.opening.first <= self.next);
-            let sealed = inner.sealed.iter().skip(from.saturating_sub(1));
+            if inner.durable < Some(self.next) {
+                return Ok(Load::default());
+            }
+            let from = inner.segments_before(self.next);
+            let sealed = inner.sealed.iter().skip(from);
             let sealed = sealed.filter(|sealed| sealed.kind == Kind::Journal);
             let segment = |sealed: &super::SealedSegment<D::File>| {
                 (sealed.file.clone(), sealed.life, sealed.file_bytes)
             };
             let sealed: Vec<_> = sealed.map(segment).collect();
             let mut sum = Load::default();
-            for open in inner.closing.iter().chain(&inner.open) {
+            let young = inner.closing.iter().chain(&inner.open);
+            for open in young.skip(from.saturating_sub(inner.sealed.len())) {
                 sum.events += open.records;
                 sum.bytes += open.position - HEADER_BYTES as u64;
             }
@@ -395,7 +439,7 @@ impl<D: Disk> Follower<D> {
         Ok(sum)
     }
 
-    /// What of [`Follower::measure`] lies before the cursor: known when the first frame was taken.
+    /// What of [`Follower::measure`] lies before the cursor: known when it was reached.
     pub fn passed(&self) -> Load {
         self.passed
     }

@@ -21,7 +21,7 @@ use super::super::intake::Core;
 use super::super::volumes::Disk;
 use super::retry::Retrier;
 use super::settle::Rate;
-use super::{CURSOR_WAIT, PAUSE, read_us};
+use super::{CURSOR_WAIT, PAUSE, measure, read_us};
 use crate::kafka::Header;
 use crate::log::format::forwarded::Forwarded;
 use crate::log::journal::{FollowError, Followed, Follower, Journal, Load, Overflow};
@@ -29,7 +29,7 @@ use crate::log::wake::Receipt;
 use crate::rt::executor::yield_if_needed;
 use crate::rt::notify::Notify;
 use crate::rt::wake::{Bell, bell};
-use crate::rt::{thread, timer};
+use crate::rt::{host, thread, timer};
 use crate::spool::exactly::cursor;
 use crate::spool::{Backlog, Settings, exactly};
 use crate::unit::{JournalId, Micros, Ticket, TopicId, TopicIndex};
@@ -38,7 +38,7 @@ use carrier::{Carrier, Ends, Terms};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mail::{Command, Letter, Lot, Parcel, Ready, Word};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +61,8 @@ struct State {
     staged: VecDeque<(Ticket, Letter)>,
     /// The thread waits for them.
     letters_wanted: bool,
+    /// It is to be told of them before the next frame.
+    renewed: BTreeSet<TopicIndex>,
     /// More is committed than was recorded.
     dirty: bool,
     recording: Option<Rc<Receipt>>,
@@ -129,7 +131,11 @@ impl Exactly {
             ringer,
             stopping: Arc::clone(&halt),
         };
-        let carry = move || Carrier::new(terms, ends).run();
+        let steps = settings.order.steps(settings.share);
+        let carry = move || {
+            host::yield_by(steps);
+            Carrier::new(terms, ends).run();
+        };
         let started = thread::start(format!("txn-{}", id.0), cpus, carry);
         started.map_err(|error| error.to_string())?;
         let name = cursor::name(cursor.identity, id);
@@ -187,9 +193,9 @@ impl Exactly {
 
     async fn forward(&self) -> Result<(), String> {
         let local = self.state.borrow().cursor;
-        if let Ok(follower) = self.journal.follow(local) {
+        if let Ok(mut follower) = self.journal.follow(local) {
             // Kafka may be away for long, and what waits is known without it.
-            self.measure(&follower).await;
+            self.measure(&mut follower).await;
         }
         let Some(Ready { found }) = self.ready().await? else {
             return Ok(());
@@ -197,7 +203,7 @@ impl Exactly {
         let begin = self.choose(found)?;
         let follower = self.journal.follow(begin);
         let mut follower = follower.map_err(|error| self.explain(&error, &begin))?;
-        self.measure(&follower).await;
+        self.measure(&mut follower).await;
         let _room = self.commands.try_send(Command::Begin(begin));
         while !self.stopping.get() {
             let news = self.news.wait();
@@ -285,10 +291,8 @@ impl Exactly {
         }
     }
 
-    async fn measure(&self, follower: &Follower<Disk>) {
-        let came = self.journal.came();
-        // A footer that cannot be read makes the backlog look smaller, and nothing else.
-        let measured = follower.measure().await.unwrap_or_default();
+    async fn measure(&self, follower: &mut Follower<Disk>) {
+        let (measured, came) = measure(&self.journal, follower).await;
         let mut state = self.state.borrow_mut();
         (state.measured, state.came_before) = (measured, came);
     }
@@ -326,6 +330,7 @@ impl Exactly {
             .push_back((followed.time, followed.load, events));
         state.bytes += followed.load.bytes;
         state.events += events;
+        self.tell_renewed(&mut state.renewed);
         let sent = self.commands.try_send(Command::Parcel(Box::new(parcel)));
         debug_assert!(sent.is_ok() || self.alone.get(), "there was room");
         Ok(true)
@@ -475,6 +480,7 @@ impl State {
             letters: VecDeque::new(),
             staged: VecDeque::new(),
             letters_wanted: false,
+            renewed: BTreeSet::new(),
             dirty: false,
             recording: None,
             recorded_at: Micros(0),

@@ -61,8 +61,10 @@ impl Way {
                 let renew = |topic| forwarder.renew(topic);
                 forwarder.retrier.retry(asked, until, &renew).await
             }
-            // The thread asks for a topic anew at each attempt.
-            Self::ExactlyOnce(forwarder) => forwarder.retrier.retry(asked, until, &|_| ()).await,
+            Self::ExactlyOnce(forwarder) => {
+                let renew = |topic| forwarder.renew(topic);
+                forwarder.retrier.retry(asked, until, &renew).await
+            }
         }
     }
 

@@ -105,6 +105,11 @@ impl Judge {
         }
     }
 
+    /// An operator says that Kafka may want a topic by now: it has its time once more.
+    pub fn renew(&mut self, topic: TopicIndex) {
+        self.unwanted.remove(&topic);
+    }
+
     /// An event came back; `alone` when nothing else of its topic was under way. Whether it is known now why: then
     /// [`Judge::why_dead`] says it.
     pub fn refused(
@@ -207,6 +212,12 @@ mod tests {
         judge.delivered(ONE);
         assert_eq!(judge.why_dead(at(6), ONE, later), None);
         assert!(!judge.refused((at(6), ONE), unknown, true, later));
+        // So does an operator's word.
+        let long = Micros(later.0 + WAIT_US);
+        assert!(judge.refused((at(6), ONE), unknown, true, long));
+        judge.renew(ONE);
+        assert_eq!(judge.why_dead(at(6), ONE, long), None);
+        assert!(!judge.refused((at(6), ONE), unknown, true, long));
     }
 
     #[test]

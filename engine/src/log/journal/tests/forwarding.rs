@@ -2,7 +2,7 @@
 //! for it stays.
 
 use super::super::super::format::forwarded::Forwarded;
-use super::super::{FollowError, Followed, Follower, Overflow};
+use super::super::{FollowError, Followed, Follower, Load, Overflow};
 use super::*;
 
 type Reader = Follower<SimulatedDisk>;
@@ -267,14 +267,43 @@ fn what_lies_behind_the_cursor_is_measured_at_a_start() {
     fill(&mut world, 30..70);
     let mut world = world.crash_and_start(2, chosen, 8);
     let mut reader = begin(&world);
-    let measured = world.executor.wait(reader.measure()).unwrap().unwrap();
+    let (measured, passed) = behind(&mut world, &mut reader);
+    assert!(0 < passed.events);
     let first = next(&mut world, &mut reader).unwrap().unwrap();
     let (rest, _) = read_on(&mut world, &mut reader);
-    let behind = measured.events - reader.passed().events;
-    assert_eq!(behind, first.load.events + rest.len() as u64);
-    let bytes = measured.bytes - reader.passed().bytes;
+    assert_eq!(reader.passed(), passed);
+    let events = measured.events - passed.events;
+    assert_eq!(events, first.load.events + rest.len() as u64);
+    let bytes = measured.bytes - passed.bytes;
     assert!(
-        (behind * 30_000..behind * 45_000).contains(&bytes),
+        (events * 30_000..events * 45_000).contains(&bytes),
         "{bytes}"
     );
+}
+
+/// What the journal holds from the segment of the reader's cursor on, and what of it lies before the cursor.
+fn behind(world: &mut World, reader: &mut Reader) -> (Load, Load) {
+    world.executor.wait(reader.reach()).expect("reading ends");
+    let measured = world.executor.wait(reader.measure()).unwrap();
+    (measured.unwrap(), reader.passed())
+}
+
+/// Wherever in a journal of many segments a cursor stands, and however young the segment is.
+#[test]
+fn what_lies_before_a_cursor_is_not_behind_it() {
+    let mut world = World::start(1, new_disk(1), spool(Overflow::Refuse, None), 8);
+    let mut reader = begin(&world);
+    fill(&mut world, 0..70);
+    let begun = world.journal.begin_to_forward();
+    let (mut sent, mut segments) = (0, std::collections::BTreeSet::new());
+    while let Some(followed) = next(&mut world, &mut reader).unwrap() {
+        sent += followed.load.events;
+        segments.insert(followed.spot.life());
+        let cursor = cursor_at(begun, &followed);
+        let mut other = world.journal.follow(cursor).unwrap();
+        let (measured, passed) = behind(&mut world, &mut other);
+        assert_eq!(measured.events - passed.events, 70 - sent);
+    }
+    assert_eq!(sent, 70);
+    assert!(2 < segments.len());
 }

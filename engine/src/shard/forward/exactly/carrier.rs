@@ -153,6 +153,8 @@ pub(super) struct Carrier {
     parcels: VecDeque<Box<Parcel>>,
     /// The shard has dead letters that are not durable yet.
     pub(super) letters_wait: bool,
+    /// What was said last about the topic of cursors.
+    pub(super) doubt: Option<String>,
 }
 
 impl Carrier {
@@ -170,6 +172,7 @@ impl Carrier {
             known: None,
             parcels: VecDeque::new(),
             letters_wait: false,
+            doubt: None,
             terms,
         }
     }
@@ -348,6 +351,7 @@ impl Carrier {
             Ok(Command::Begin(cursor)) => self.begun = Some(cursor),
             Ok(Command::Parcel(parcel)) => self.parcels.push_back(parcel),
             Ok(Command::LettersDurable) => self.letters_wait = false,
+            Ok(Command::Renew(topics)) => topics.iter().for_each(|one| self.judge.renew(*one)),
             Err(RecvTimeoutError::Timeout) => return Ok(false),
             Err(RecvTimeoutError::Disconnected) => return Err(Halt::Stopping),
         }

@@ -3,6 +3,7 @@
 use crate::log::format::forwarded::Forwarded;
 use crate::log::journal::{Followed, Load};
 use crate::unit::TopicIndex;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub(super) enum Command {
     Parcel(Box<Parcel>),
     /// All dead letters so far are durable.
     LettersDurable,
+    /// Kafka may want these topics by now.
+    Renew(BTreeSet<TopicIndex>),
 }
 
 /// What a transaction brought.

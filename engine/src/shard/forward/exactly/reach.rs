@@ -43,7 +43,11 @@ impl Carrier {
         let mut producer = opened.map_err(|error| Miss::Over(error.to_string()))?;
         let replicas = self.terms.kafka.create.map_or(-1, |(_, replicas)| replicas);
         let prepared = producer.prepare(&self.cursors, replicas, TOPIC_MS);
-        prepared.map_err(Miss::Over)?;
+        let doubt = prepared.map_err(Miss::Over)?;
+        if let Some(doubt) = doubt.filter(|doubt| self.doubt.as_ref() != Some(doubt)) {
+            tracing::warn!("journal {}: {doubt}", self.terms.journal.0);
+            self.doubt = Some(doubt);
+        }
         let patience_ms = transaction_timeout_ms(&properties) + PATIENCE_MS;
         let until = self.clock.now().0 + patience_ms * 1_000;
         loop {

@@ -66,8 +66,10 @@ impl Leaving<'_> {
             Key::ConnGroup => row.map_or(&[][..], |row| row.conn_group),
             Key::ReqGuid => row.map_or(&[][..], |row| row.guid),
         };
+        // What is sent again by an operator was received before it came to the log this time.
+        let received = row.map_or(self.view.timestamp_ms, |row| row.received.millis());
         let received = if settings.headers.contains(&Header::Received) {
-            self.view.timestamp_ms.to_string()
+            received.to_string()
         } else {
             String::new()
         };

@@ -4,7 +4,8 @@ use super::super::letters::append;
 use super::Exactly;
 use super::mail::{Command, Committed, Letter, Word};
 use crate::shard::clock::Clock as _;
-use crate::unit::{Micros, Ticket};
+use crate::unit::{Micros, Ticket, TopicIndex};
+use std::collections::BTreeSet;
 
 /// The cursor is recorded at most so often.
 const RECORD_US: u64 = 200_000;
@@ -54,6 +55,20 @@ impl Exactly {
         state.rate.note(now, committed.delivered);
         state.bytes_rate.note(now, committed.load.bytes);
         state.dirty = true;
+    }
+
+    /// A topic has its time to be there once more.
+    pub(in crate::shard::forward) fn renew(&self, topic: TopicIndex) {
+        self.state.borrow_mut().renewed.insert(topic);
+    }
+
+    /// Goes before the frames that have events of these topics.
+    pub(super) fn tell_renewed(&self, renewed: &mut BTreeSet<TopicIndex>) {
+        if !renewed.is_empty() {
+            let all = std::mem::take(renewed);
+            let sent = self.commands.try_send(Command::Renew(all));
+            debug_assert!(sent.is_ok() || self.alone.get(), "room is kept for it");
+        }
     }
 
     /// Has the cursor recorded now and then, and tells the thread when its letters are durable.
