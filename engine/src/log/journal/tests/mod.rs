@@ -7,6 +7,7 @@ mod damage;
 mod deleting;
 mod forwarding;
 mod full;
+mod headers;
 mod readers;
 mod reading;
 mod repacking;
