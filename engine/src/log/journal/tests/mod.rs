@@ -14,6 +14,7 @@ mod repacking;
 mod retaining;
 mod scrubbing;
 mod space;
+mod starting;
 mod volumes;
 
 use super::super::disk::Disk;
