@@ -7,7 +7,7 @@ use ringtail_tests::simulation::sabotage::BUGS;
 use ringtail_tests::simulation::{Broken, simulate};
 
 /// Seeds that each bug may take to be found.
-const SEEDS_MAX: u64 = 400;
+const SEEDS_MAX: u64 = 1_000;
 
 /// What can be planted and no seed in the bound finds: the frame that says what is dead is on the disk long before
 /// a rewritten segment is; and a volume that is behind by an epoch seldom reaches further.

@@ -11,10 +11,12 @@
 //!    Without proof N was never acknowledged, and the journal ends before it.
 
 mod absorb;
+mod front;
 mod headers;
 mod salvage;
 mod sorted;
 
+pub(super) use front::lacks_front;
 pub(super) use salvage::frames_are_sorted;
 pub use salvage::{Salvage, Wound, salvage};
 
@@ -167,12 +169,29 @@ pub async fn recover<D: Disk>(
     folder: &str,
     identity: Identity,
 ) -> Result<Recovered<D::File>, RecoverError> {
+    let refused = match recover_from(disk, folder, identity, Sequence::FIRST).await {
+        Ok(found) => return Ok(found),
+        Err(refused) => refused,
+    };
+    let without_front = front::recover_behind(disk, folder, identity, &refused).await?;
+    without_front.ok_or(refused)
+}
+
+/// As [`recover`]; segments that begin before `front` are taken for retired.
+async fn recover_from<D: Disk>(
+    disk: &D,
+    folder: &str,
+    identity: Identity,
+    front: Sequence,
+) -> Result<Recovered<D::File>, RecoverError> {
     let (mut recovery, headless) = Recovery::read_headers(disk, folder, identity).await?;
+    recovery.leave_out(front);
     let walked = recovery.walk().await;
     // A bad header may be why the walk did not reach its end, so it is named first.
     for (segment, defect) in headless {
         recovery.judge_headless(segment, defect).await?;
     }
+    recovery.judge_waiting(walked.is_err()).await?;
     walked?;
     Ok(recovery.found)
 }

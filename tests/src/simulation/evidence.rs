@@ -4,7 +4,7 @@
 //! only where a frame behind it says that what was damaged had been durable, and mends the rest.
 
 use ringtail::limit::BLOCK_BYTES;
-use ringtail::log::format::frame::FrameHeader;
+use ringtail::log::format::frame::{FrameHeader, HEADER_BYTES};
 use ringtail::log::format::segment::SegmentHeader;
 use ringtail::log::simulated::SimulatedDisk;
 use std::path::Path;
@@ -16,10 +16,30 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn covers(&self, path: &str, position: u64) -> bool {
+    fn covers(&self, path: &str, position: u64) -> bool {
         let start = self.header.position;
         let end = start + self.header.padded_bytes() as u64;
         self.path == path && (position == 0 || (start..end).contains(&position))
+    }
+
+    /// Whether any of its bytes differ on the two disks. What lies between its sections and behind the last one
+    /// belongs to nobody: no checksum covers it, and nobody reads it.
+    fn differs(&self, one: &SimulatedDisk, other: &SimulatedDisk) -> bool {
+        let contents = |disk: &SimulatedDisk| {
+            let contents = disk.contents(&self.path).unwrap_or_default();
+            contents
+                .get(self.header.position as usize..)?
+                .get(..self.header.bytes())
+                .map(<[u8]>::to_vec)
+        };
+        let (Some(one), Some(other)) = (contents(one), contents(other)) else {
+            return true;
+        };
+        let sections = self.header.sections.iter();
+        let sections = sections.filter_map(|section| Some(self.header.place(section.kind)?.1));
+        std::iter::once(0..HEADER_BYTES)
+            .chain(sections)
+            .any(|range| one[range.clone()] != other[range])
     }
 
     /// Whether it says that `other` had been durable.
@@ -58,6 +78,20 @@ pub fn frames(disk: &SimulatedDisk) -> Vec<Seen> {
     seen
 }
 
+/// Whether a frame of `right` is hit by the damage at `places` of `disk`: in what it says, or in the header of its
+/// segment.
+fn is_hit(
+    frame: &Seen,
+    places: &[(String, u64)],
+    right: &SimulatedDisk,
+    disk: &SimulatedDisk,
+) -> bool {
+    let mut places = places.iter();
+    places.any(|(path, position)| {
+        frame.covers(path, *position) && (*position == 0 || frame.differs(right, disk))
+    })
+}
+
 /// Whether any of the damage on `disk` lies in a frame, or in the header of a segment that has frames.
 pub fn hits_frames(disk: &SimulatedDisk) -> bool {
     let damaged = disk.damaged();
@@ -66,11 +100,8 @@ pub fn hits_frames(disk: &SimulatedDisk) -> bool {
     }
     let right = disk.copy();
     right.undo_damage();
-    let hit = |frame: &Seen| {
-        let mut places = damaged.iter();
-        places.any(|(path, position)| frame.covers(path, *position))
-    };
-    frames(&right).iter().any(hit)
+    let mut frames = frames(&right).into_iter();
+    frames.any(|frame| is_hit(&frame, &damaged, &right, disk))
 }
 
 /// Whether a start can tell all of the damage on `disk` from a tear.
@@ -79,15 +110,46 @@ pub fn is_proven(disk: &SimulatedDisk) -> bool {
     right.undo_damage();
     let (all, left) = (frames(&right), frames(disk));
     let damaged = disk.damaged();
-    let hit = |frame: &Seen| {
-        let mut places = damaged.iter();
-        places.any(|(path, position)| frame.covers(path, *position))
-    };
     let hit_itself = |frame: &Seen| {
         let mut places = damaged.iter();
         places.any(|(path, position)| 0 < *position && frame.covers(path, *position))
     };
     let proofs: Vec<&Seen> = left.iter().filter(|frame| !hit_itself(frame)).collect();
-    let mut victims = all.iter().filter(|frame| hit(frame));
+    let is_hit = |frame: &&Seen| is_hit(frame, &damaged, &right, disk);
+    let mut victims = all.iter().filter(is_hit);
     victims.all(|victim| proofs.iter().any(|proof| proof.proves(victim)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::run::{Options, run_and_keep};
+
+    #[test]
+    fn a_bit_that_belongs_to_nobody_is_no_damage_and_any_other_is() {
+        let disk = run_and_keep(1, Options::default())
+            .expect("a sound seed")
+            .disks[0]
+            .clone();
+        disk.undo_damage();
+        let (mut padding, mut said) = (0, 0);
+        for frame in frames(&disk).into_iter().take(60) {
+            let ends = frame.header.sections.iter().filter_map(|section| {
+                let (_, place) = frame.header.place(section.kind)?;
+                (!place.is_empty()).then_some(place.end)
+            });
+            for end in ends.chain([HEADER_BYTES]) {
+                for at in [end - 1, end] {
+                    let bit = (frame.header.position + at as u64) * 8;
+                    assert!(disk.flip(&frame.path, bit));
+                    let hit = hits_frames(&disk);
+                    disk.undo_damage();
+                    assert!(hit || at == end, "{} byte {at}", frame.path);
+                    padding += u32::from(!hit);
+                    said += u32::from(hit);
+                }
+            }
+        }
+        assert!(0 < padding && 0 < said, "{padding} {said}");
+    }
 }

@@ -52,7 +52,7 @@ impl Refusal {
             ("bytes long", "size"),
             ("cannot be read by this program", "unknown format"),
             ("is absent", "absent volume"),
-            ("log.min_volumes asks for", "too few volumes"),
+            ("log.min_volumes is", "too few volumes"),
             ("has not been copied", "not copied"),
         ];
         let found = kinds.iter().find(|(words, _)| text.contains(words));

@@ -7,7 +7,6 @@ use super::plan::{CRASHES_MIN, OPERATIONS_MIN, Plan};
 use super::report::Report;
 use super::sabotage::{Bug, Sabotaged};
 use super::weather::Weather;
-use ringtail::log::Copies;
 use ringtail::log::planted::{Planted, plant};
 use ringtail::log::simulated::{Behaviour, Executor, Fault, Halt, Random, SimulatedDisk};
 use ringtail::unit::{TopicId, TopicIndex};
@@ -392,15 +391,6 @@ impl Run {
             if self.harmed {
                 self.without = absent_volumes(&refusal.to_string());
                 self.report.count("recovery: excused an absent volume");
-            }
-            self.power_off(End::Crash);
-            return Ok(());
-        }
-        if kind == "too few volumes" && self.needs_all() && hurt {
-            // The rules are lowered by an operator, who cannot wait for the volume.
-            if self.harmed {
-                self.plan.volumes_min = Copies::more_than_half(self.plan.volumes as u32);
-                self.strict |= self.plan.volumes_min == 1;
             }
             self.power_off(End::Crash);
             return Ok(());

@@ -170,8 +170,15 @@ impl<D: Disk> Journal<D> {
         if matches!(future::select(durable, step).await, Either::Left((true, _))) {
             return Ok(());
         }
-        let reason = self.fault().unwrap_or_else(|| "it was stopped".into());
-        Err(StartError::Refused(reason))
+        let inner = self.inner.borrow();
+        match inner.trouble() {
+            // A volume went meanwhile. The others have the frame, and it becomes durable when they are enough.
+            None if inner.keeping.shortage.is_some() => Ok(()),
+            trouble => {
+                let reason = trouble.unwrap_or_else(|| "it was stopped".into());
+                Err(StartError::Refused(reason))
+            }
+        }
     }
 }
 

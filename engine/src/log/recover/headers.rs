@@ -3,12 +3,12 @@
 use super::super::disk::Disk;
 use super::super::format::frame::FrameHeader;
 use super::super::format::section::{BatchRow, Frame};
-use super::super::format::segment::{HEADER_BYTES, Kind, SegmentHeader};
+use super::super::format::segment::{HEADER_BYTES, Kind, Opening, SegmentHeader};
 use super::super::format::{Defect, StoreId};
 use super::super::walk::{Window, find_frames, read_whole};
 use super::{Found, Identity, RecoverError, Recovered, Recovery, during, segment_number};
 use crate::limit::{BLOCK_BYTES, FILES_AT_ONCE};
-use crate::unit::{Epoch, JournalId, Life, Offset};
+use crate::unit::{Epoch, JournalId, Life, Offset, Sequence};
 use futures_util::{StreamExt as _, stream};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -174,22 +174,87 @@ impl<'a, D: Disk> Recovery<'a, D> {
 
     /// Whether a frame in a file without a header may belong to the journal as it is.
     fn is_needed(&self, header: &FrameHeader, bytes: &[u8]) -> bool {
-        let walked = self.found.walked.first().map(|first| first.opening);
-        let oldest = self.found.sealed.first().and_then(|first| first.opening);
-        let Some(oldest) = oldest.or(walked) else {
+        let Some(oldest) = self.oldest() else {
             return true;
         };
         if oldest.first <= header.sequence {
-            return true;
+            // What the walk has come past lies in other files, and epochs do not go back behind its end.
+            return self.found.last < Some(header.sequence) && self.found.epoch <= header.epoch;
         }
-        // Older than all: retired, if the low watermarks say so.
+        // Older than all: retired, if the low watermarks say so. Every topic that has something here is in the
+        // first checkpoint of the walk, but for those that were deleted and are forgotten.
+        let is_told = self.found.last.is_some();
         let retired = |row: &BatchRow| {
             let extent = self.found.extents.get(&row.topic);
-            let is_deleted = self.found.deleted.contains_key(&row.topic);
-            is_deleted || extent.is_some_and(|extent| row.base_offset < extent.low)
+            extent.map_or(is_told, |extent| row.next() <= extent.low)
         };
         Frame::check(bytes)
             .and_then(|frame| frame.batches())
             .is_ok_and(|rows| !rows.iter().all(|(row, _)| retired(row)))
+    }
+
+    /// Where the journal begins, as far as headers tell.
+    fn oldest(&self) -> Option<Opening> {
+        let walked = self.found.walked.first().map(|first| first.opening);
+        let oldest = self.found.sealed.first().and_then(|first| first.opening);
+        oldest.or(walked)
+    }
+
+    /// Refuses a file whose header says that it waits for its use, although frames of that use are in it and
+    /// are needed: the header that says so is not there. `stopped` tells that the walk did not reach its end.
+    pub(super) async fn judge_waiting(&self, stopped: bool) -> Result<(), RecoverError> {
+        let waits = |spare: &&Found<D::File>| spare.opening.is_none() && Life(0) < spare.life;
+        for spare in self.found.spare.iter().filter(waits) {
+            if self.has_begun(spare, stopped).await? {
+                return Err(RecoverError::Header {
+                    file: spare.name.clone(),
+                    defect: Defect::Absent("header of its use"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a file that should wait has frames that had been durable and are needed. A crash may leave the
+    /// first frames of a use without its header, so that alone is no proof.
+    async fn has_begun(&self, spare: &Found<D::File>, stopped: bool) -> Result<bool, RecoverError> {
+        let read = || format!("read {}", spare.name);
+        let (at, size) = (HEADER_BYTES as u64, spare.bytes);
+        let mut window = Window::with_step(self.disk, &spare.file, size, BLOCK_BYTES);
+        let bytes = during(window.frame(at).await, read)?;
+        let first = FrameHeader::decode(bytes).ok();
+        let Some((first, _)) = first.filter(|(first, _)| self.belongs(first, spare.life, at))
+        else {
+            return Ok(false);
+        };
+        let found = &self.found;
+        let own = |header: &FrameHeader| self.belongs(header, spare.life, header.position);
+        match self.oldest() {
+            Some(oldest) if first.sequence < oldest.first => {
+                let mut from = at;
+                while let Some(header) = during(
+                    find_frames(self.disk, &spare.file, from, size, own).await,
+                    read,
+                )? {
+                    let bytes = during(window.frame(header.position).await, read)?;
+                    if self.is_needed(&header, bytes) {
+                        return Ok(true);
+                    }
+                    from = header.position + BLOCK_BYTES;
+                }
+                Ok(false)
+            }
+            Some(_) => {
+                let next = found.last.map_or(Sequence::FIRST, Sequence::next);
+                Ok(stopped && (first.sequence, first.chain) == (next, found.chain))
+            }
+            None => {
+                let proves = |header: &FrameHeader| {
+                    own(header) && Some(first.sequence) <= header.durable_upto
+                };
+                let proof = find_frames(self.disk, &spare.file, at, size, proves).await;
+                Ok(during(proof, read)?.is_some())
+            }
+        }
     }
 }

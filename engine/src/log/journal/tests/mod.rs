@@ -7,12 +7,14 @@ mod damage;
 mod deleting;
 mod forwarding;
 mod full;
+mod headers;
 mod readers;
 mod reading;
 mod repacking;
 mod retaining;
 mod scrubbing;
 mod space;
+mod starting;
 mod volumes;
 
 use super::super::disk::Disk;

@@ -124,7 +124,11 @@ impl Volumes {
         self.executor.wait(future).expect("it comes to an end")
     }
 
-    fn rebuild(&mut self, volume: u32, disk: &SimulatedDisk) -> Result<(), RebuildError> {
+    pub(super) fn rebuild(
+        &mut self,
+        volume: u32,
+        disk: &SimulatedDisk,
+    ) -> Result<(), RebuildError> {
         self.disks.insert(volume, disk.clone());
         let journal = self.journal.clone();
         let member = member(volume, disk);
@@ -144,7 +148,7 @@ impl Volumes {
         assert!(Some(ticket) <= self.journal.durable());
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.loading.set(false);
         self.executor.settle();
         self.journal.stop();

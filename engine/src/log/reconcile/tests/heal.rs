@@ -1,5 +1,6 @@
 //! Damage on one volume is repaired from another, and a copy that is behind gets what it lacks.
 
+use super::super::super::format::segment::SegmentHeader;
 use super::*;
 
 #[test]
@@ -48,6 +49,37 @@ fn a_damaged_header_is_repaired_from_another_copy_or_from_its_first_frame() {
         assert!(world.notes[0].contains(&name), "{:?}", world.notes);
         world.check(&model, 1);
     }
+}
+
+/// As a disk leaves it that loses the write of a segment's header and says that it is done.
+#[test]
+fn a_header_that_was_not_written_is_repaired_from_another_copy_or_from_its_first_frame() {
+    let mut healed = 0;
+    for count in [1, 2] {
+        let (volumes, _, model) = some_history(38, count);
+        let found = look(&volumes[&0]);
+        let sealed = found.sealed.into_iter();
+        let walked = found.walked.into_iter().map(|walked| walked.segment);
+        let mut names: Vec<_> = sealed.chain(walked).map(|one| one.name).collect();
+        names.reverse();
+        for name in names {
+            let mut volumes = volumes.clone();
+            for disk in volumes.values_mut() {
+                *disk = disk.copy();
+            }
+            let block = volumes[&0].contents(&name).unwrap();
+            let mut header = SegmentHeader::decode(&block).unwrap();
+            header.opening = None;
+            let mut block = vec![0; BLOCK];
+            header.encode(&mut block);
+            assert!(volumes[&0].put(&name, 0, &block));
+            let mut world = start(1, &volumes, &Permissions::default()).unwrap();
+            assert!(world.notes[0].contains(&name), "{:?}", world.notes);
+            world.check(&model, 1);
+            healed += 1;
+        }
+    }
+    assert!(2 < healed, "{healed}");
 }
 
 /// Order in the configuration, and having more files, count for nothing.
