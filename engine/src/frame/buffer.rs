@@ -27,8 +27,9 @@ use crate::limit::{BUFFER_BYTES_MAX, PARKED_BYTES_MAX, RECEIVE_BUFFER_BYTES};
 /// Bytes as they come from a socket, with cursors.
 pub struct Buffer {
     bytes: Box<[u8]>,
-    taken: usize,
-    filled: usize,
+    /// Both at most [`BUFFER_BYTES_MAX`]; narrow, because every connection has room for two buffers.
+    taken: u32,
+    filled: u32,
 }
 
 impl Buffer {
@@ -50,7 +51,7 @@ impl Buffer {
 
     /// Where the socket may write next. Never empty after [`Buffer::make_room`].
     pub fn space(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.filled..]
+        &mut self.bytes[self.filled as usize..]
     }
 
     /// Says that the first `bytes` of [`Buffer::space`] were written.
@@ -58,13 +59,13 @@ impl Buffer {
     /// # Panics
     /// When that is more than the space.
     pub fn advance(&mut self, bytes: usize) {
-        assert!(bytes <= self.bytes.len() - self.filled);
-        self.filled += bytes;
+        assert!(bytes <= self.bytes.len() - self.filled as usize);
+        self.filled += bytes as u32;
     }
 
     /// The unread bytes, to be decoded (and unmasked) in place.
     pub fn filled_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.taken..self.filled]
+        &mut self.bytes[self.taken as usize..self.filled as usize]
     }
 
     /// Says that the first `bytes` of [`Buffer::filled_mut`] are used up.
@@ -73,7 +74,7 @@ impl Buffer {
     /// When that is more than the unread bytes.
     pub fn consume(&mut self, bytes: usize) {
         assert!(bytes <= self.len());
-        self.taken += bytes;
+        self.taken += bytes as u32;
         if self.taken == self.filled {
             self.taken = 0;
             self.filled = 0;
@@ -82,7 +83,7 @@ impl Buffer {
 
     /// Unread bytes.
     pub fn len(&self) -> usize {
-        self.filled - self.taken
+        (self.filled - self.taken) as usize
     }
 
     pub fn is_empty(&self) -> bool {
@@ -106,27 +107,28 @@ impl Buffer {
         assert!(self.len() < needed);
         assert!(needed <= BUFFER_BYTES_MAX);
         let capacity = self.capacity();
-        if self.taken > 0 {
-            let fits = needed <= capacity - self.taken;
+        let (taken, filled) = (self.taken as usize, self.filled as usize);
+        if taken > 0 {
+            let fits = needed <= capacity - taken;
             // Many bytes for each call to the kernel are worth moving a few.
-            let roomy = capacity / 2 <= capacity - self.filled;
+            let roomy = capacity / 2 <= capacity - filled;
             if !(fits && roomy) {
-                self.bytes.copy_within(self.taken..self.filled, 0);
+                self.bytes.copy_within(taken..filled, 0);
                 self.filled -= self.taken;
                 self.taken = 0;
             }
-        } else if self.filled == capacity && capacity >= RECEIVE_BUFFER_BYTES {
+        } else if filled == capacity && capacity >= RECEIVE_BUFFER_BYTES {
             self.grow(needed);
-        } else if self.filled == capacity {
+        } else if filled == capacity {
             self.grow(needed.min(2 * capacity.max(1)));
         }
-        debug_assert!(self.filled < self.capacity());
+        debug_assert!((self.filled as usize) < self.capacity());
     }
 
     /// Moves a full buffer into a larger allocation.
     fn grow(&mut self, capacity: usize) {
         let mut bytes = vec![0; capacity].into_boxed_slice();
-        bytes[..self.filled].copy_from_slice(&self.bytes);
+        bytes[..self.bytes.len()].copy_from_slice(&self.bytes);
         self.bytes = bytes;
     }
 }

@@ -75,6 +75,8 @@ pub(super) async fn serve<I: Intake>(door: &Rc<Door<I>>, line: &Line, stream: St
     });
     let mut connection = http1::Builder::new()
         .timer(Timers)
+        // Who sends no more may still wait for the answer.
+        .half_close(true)
         .header_read_timeout(door.settings.head_wait)
         .max_header_size(HTTP_HEAD_BYTES_MAX)
         .max_buf_size(HTTP_BUFFER_BYTES)

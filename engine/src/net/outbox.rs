@@ -45,7 +45,7 @@ pub struct Outbox {
     sent: Cell<usize>,
     /// How many bytes the kernel has taken since the beginning.
     taken: Cell<u64>,
-    waker: RefCell<Option<Waker>>,
+    waker: WakerSlot,
     unanswered: Cell<u32>,
     gone: Cell<bool>,
     told: Cell<Told>,
@@ -64,7 +64,7 @@ impl Outbox {
             bytes: RefCell::default(),
             sent: Cell::new(0),
             taken: Cell::new(0),
-            waker: RefCell::default(),
+            waker: WakerSlot::default(),
             unanswered: Cell::new(0),
             gone: Cell::new(false),
             told: Cell::default(),
@@ -84,9 +84,7 @@ impl Outbox {
 
     /// Has the connection's task look again.
     pub fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
+        self.waker.wake();
     }
 
     /// Counts a request whose answer will come later.
@@ -163,7 +161,7 @@ impl Outbox {
 
     /// Wakes the connection's task at the next answer, or when it is told something.
     pub fn listen(&self, context: &Context<'_>) {
-        remember(&self.waker, context);
+        self.waker.remember(context);
     }
 
     /// Says that the connection has ended, and frees what waited for it.
@@ -171,7 +169,7 @@ impl Outbox {
         self.gone.set(true);
         self.sent.set(0);
         drop(self.bytes.take());
-        drop(self.waker.take());
+        self.waker.forget();
     }
 }
 
@@ -202,7 +200,7 @@ pub struct Call {
     pub peer: Peer,
     pub protocol: Protocol,
     answer: RefCell<Option<(Outcome, Vec<u8>)>>,
-    waker: RefCell<Option<Waker>>,
+    waker: WakerSlot,
 }
 
 impl Call {
@@ -223,16 +221,14 @@ impl Call {
             peer,
             protocol,
             answer: RefCell::default(),
-            waker: RefCell::default(),
+            waker: WakerSlot::default(),
         }
     }
 
     /// Gives the answer, in the encoding of the request. Called once.
     pub fn answer(&self, outcome: Outcome, body: Vec<u8>) {
         *self.answer.borrow_mut() = Some((outcome, body));
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
+        self.waker.wake();
     }
 
     /// The answer, when it has come.
@@ -241,7 +237,7 @@ impl Call {
             if let Some(answer) = self.answer.borrow_mut().take() {
                 return Poll::Ready(answer);
             }
-            remember(&self.waker, context);
+            self.waker.remember(context);
             Poll::Pending
         })
         .await
@@ -279,11 +275,31 @@ fn shown(bytes: &[u8]) -> String {
     shown
 }
 
-fn remember(slot: &RefCell<Option<Waker>>, context: &Context<'_>) {
-    let mut slot = slot.borrow_mut();
-    match &mut *slot {
-        Some(waker) => waker.clone_from(context.waker()),
-        None => *slot = Some(context.waker().clone()),
+/// Who is to be woken. It is taken out to be looked at, which needs no count of borrows.
+#[derive(Default)]
+struct WakerSlot(Cell<Option<Waker>>);
+
+impl WakerSlot {
+    fn remember(&self, context: &Context<'_>) {
+        let waker = match self.0.take() {
+            Some(waker) if waker.will_wake(context.waker()) => waker,
+            _ => context.waker().clone(),
+        };
+        self.0.set(Some(waker));
+    }
+
+    fn wake(&self) {
+        self.0.take().into_iter().for_each(Waker::wake);
+    }
+
+    fn forget(&self) {
+        drop(self.0.take());
+    }
+}
+
+impl std::fmt::Debug for WakerSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("WakerSlot").finish_non_exhaustive()
     }
 }
 

@@ -372,7 +372,7 @@ mod tests {
     }
 
     /// Fills both kernel buffers of a connection whose peer takes nothing.
-    async fn fill(stream: &mut Stream) -> usize {
+    fn fill(stream: &mut Stream) -> usize {
         let chunk = vec![7; 1 << 16];
         let mut filled = 0;
         while let Some(sent) = poll_fn(|context| stream.poll_send(context, &chunk)).now_or_never() {
@@ -388,7 +388,7 @@ mod tests {
             let address = listener.local_address().unwrap();
             let mut client = std::net::TcpStream::connect(address).unwrap();
             let mut stream = listener.accept().await.unwrap();
-            let filled = fill(&mut stream).await;
+            let filled = fill(&mut stream);
             let rest = spawn_local(async move { stream.send_all(b"rest").await });
             let mut seen = Vec::new();
             let read = super::super::executor::blocking(move || {
@@ -409,7 +409,7 @@ mod tests {
             let address = listener.local_address().unwrap();
             let _client = std::net::TcpStream::connect(address).unwrap();
             let mut stream = listener.accept().await.unwrap();
-            fill(&mut stream).await;
+            fill(&mut stream);
             stream.set_write_wait(Duration::from_millis(1));
             let error = stream.send_all(b"rest").await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);

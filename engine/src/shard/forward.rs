@@ -105,6 +105,8 @@ pub(super) struct Forwarder {
     stopping: Cell<bool>,
     ended: Notify,
     has_ended: Cell<bool>,
+    /// What waits is known, or never will be.
+    known: Known,
 }
 
 impl Forwarder {
@@ -157,6 +159,7 @@ impl Forwarder {
             stopping: Cell::new(false),
             ended: Notify::new(),
             has_ended: Cell::new(false),
+            known: Known::default(),
         };
         Ok((Rc::new(forwarder), bell))
     }
@@ -180,6 +183,7 @@ impl Forwarder {
             tracing::error!("{fault}");
             self.state.borrow_mut().fault = Some(fault.into());
         }
+        self.known.set();
         self.end().await;
         self.has_ended.set(true);
         self.ended.wake_all();
@@ -254,6 +258,8 @@ impl Forwarder {
         let (measured, came) = measure(&self.journal, follower).await;
         let mut state = self.state.borrow_mut();
         (state.measured, state.came_before) = (measured, came);
+        drop(state);
+        self.known.set();
     }
 
     fn note_dropped(&self, from: u64, to: u64) {
@@ -306,6 +312,11 @@ impl Forwarder {
         }
     }
 
+    /// Waits until it is known how much waits, or that this will not be known.
+    pub(super) async fn known(&self) {
+        self.known.wait().await;
+    }
+
     /// How much waits, and what became of what did.
     pub(super) fn backlog(&self) -> Backlog {
         let now = self.core.clock.now();
@@ -344,6 +355,27 @@ impl Forwarder {
             repeated: state.repeated,
             in_flight: self.writer.outstanding(),
             fault: state.fault.clone(),
+        }
+    }
+}
+
+/// Something that is to be waited for and happens once.
+#[derive(Debug, Default)]
+struct Known {
+    is_so: Cell<bool>,
+    news: Notify,
+}
+
+impl Known {
+    fn set(&self) {
+        self.is_so.set(true);
+        self.news.wake_all();
+    }
+
+    async fn wait(&self) {
+        let news = self.news.wait();
+        if !self.is_so.get() {
+            news.await;
         }
     }
 }

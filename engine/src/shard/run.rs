@@ -114,6 +114,9 @@ pub async fn run(start: Start) {
         Ok(forwarders) => forwarders,
         Err(reason) => return fail(&reports, shard, reason).await,
     };
+    for forwarder in &forwarders {
+        forwarder.known().await;
+    }
     let life = Life {
         core,
         cpu,

@@ -92,6 +92,7 @@ impl Office {
             let serve = service_fn(move |request| Rc::clone(&office).answer(request));
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(Timers)
+                .half_close(true)
                 .header_read_timeout(HEAD_WAIT)
                 .max_buf_size(limit::HTTP_HEAD_BYTES_MAX)
                 .serve_connection(Io::new(stream), serve);

@@ -97,7 +97,7 @@ impl Fault {
 
 /// One direction of one connection.
 pub struct Decoder {
-    message_bytes_max: usize,
+    message_bytes_max: u32,
     peer_masks: bool,
     assembly: Option<Assembly>,
     /// Messages may come compressed.
@@ -114,12 +114,19 @@ struct Assembly {
     whole: bool,
 }
 
-/// Where a yielded item lies, counted from the start of the bytes that were offered.
+/// Where a yielded item lies, counted from the start of the bytes that were offered. It ends what is used up. Narrow,
+/// because every connection has room for one.
 #[derive(Clone)]
 struct Place {
     kind: Kind,
-    payload: Range<usize>,
-    consumed: usize,
+    from: u32,
+    to: u32,
+}
+
+impl Place {
+    fn payload(&self) -> Range<usize> {
+        self.from as usize..self.to as usize
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -150,7 +157,7 @@ impl Decoder {
     pub fn new(message_bytes_max: usize) -> Self {
         assert!(message_bytes_max <= MESSAGE_BYTES_MAX);
         Self {
-            message_bytes_max,
+            message_bytes_max: message_bytes_max as u32,
             peer_masks: true,
             assembly: None,
             deflate: None,
@@ -196,7 +203,7 @@ impl Decoder {
             }
         }
         let place = self.last.as_ref().expect("the loop ended with an item");
-        Ok((self.item(place, bytes), place.consumed))
+        Ok((self.item(place, bytes), place.to as usize))
     }
 
     /// Whether a fragmented message has begun and is not whole.
@@ -234,7 +241,7 @@ impl Decoder {
         {
             let packed = match &self.assembly {
                 Some(assembly) => &assembly.bytes,
-                None => &bytes[place.payload.clone()],
+                None => &bytes[place.payload()],
             };
             deflate.inflate(packed)?;
         }
@@ -259,11 +266,9 @@ impl Decoder {
             OpCode::Control(control) => Some(read_control(control, payload)?),
         };
         let consumed = start + head.payload.end;
-        self.last = kind.map(|kind| Place {
-            kind,
-            payload: start + head.payload.start..consumed,
-            consumed,
-        });
+        let [from, to] = [start + head.payload.start, consumed]
+            .map(|at| u32::try_from(at).expect("buffers are far below 4 GiB"));
+        self.last = kind.map(|kind| Place { kind, from, to });
         Ok(Step::Used { up_to: consumed })
     }
 
@@ -314,7 +319,7 @@ impl Decoder {
             (_, Some(_)) => return Err(Fault::MissingContinuation),
             (_, None) => 0,
         };
-        if assembled + length > self.message_bytes_max as u64 {
+        if assembled + length > u64::from(self.message_bytes_max) {
             return Err(Fault::TooLarge);
         }
         Ok(())
@@ -348,7 +353,7 @@ impl Decoder {
     }
 
     fn item<'a>(&'a self, place: &Place, bytes: &'a [u8]) -> Item<'a> {
-        let payload = &bytes[place.payload.clone()];
+        let payload = &bytes[place.payload()];
         match place.kind {
             Kind::Message(encoding) => Item::Message { encoding, payload },
             Kind::Assembled(encoding) => Item::Message {

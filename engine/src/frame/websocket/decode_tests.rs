@@ -245,7 +245,7 @@ fn an_item_that_was_put_back_comes_again_unharmed() {
                 assert_eq!(format!("{item:?} {consumed}"), first);
                 bytes = moved[..bytes.len()].to_vec();
             }
-            let consumed = decoder.last.as_ref().unwrap().consumed;
+            let consumed = decoder.last.as_ref().unwrap().to as usize;
             bytes.drain(..consumed);
         }
     }

@@ -21,7 +21,7 @@ use super::super::intake::Core;
 use super::super::volumes::Disk;
 use super::retry::Retrier;
 use super::settle::Rate;
-use super::{CURSOR_WAIT, PAUSE, measure, read_us};
+use super::{CURSOR_WAIT, Known, PAUSE, measure, read_us};
 use crate::kafka::Header;
 use crate::log::format::forwarded::Forwarded;
 use crate::log::journal::{FollowError, Followed, Follower, Journal, Load, Overflow};
@@ -101,6 +101,8 @@ pub(in crate::shard) struct Exactly {
     stopping: Cell<bool>,
     ended: Notify,
     has_ended: Cell<bool>,
+    /// What waits is known, or never will be.
+    known: Known,
 }
 
 impl Exactly {
@@ -160,6 +162,7 @@ impl Exactly {
             stopping: Cell::new(false),
             ended: Notify::new(),
             has_ended: Cell::new(false),
+            known: Known::default(),
         };
         Ok((Rc::new(forwarder), bell))
     }
@@ -185,6 +188,7 @@ impl Exactly {
             tracing::error!("{fault}");
             self.state.borrow_mut().fault = Some(fault.into());
         }
+        self.known.set();
         self.end().await;
         self.has_ended.set(true);
         self.ended.wake_all();
@@ -197,6 +201,7 @@ impl Exactly {
             // Kafka may be away for long, and what waits is known without it.
             self.measure(&mut follower).await;
         }
+        self.known.set();
         let Some(Ready { found }) = self.ready().await? else {
             return Ok(());
         };
@@ -295,6 +300,8 @@ impl Exactly {
         let (measured, came) = measure(&self.journal, follower).await;
         let mut state = self.state.borrow_mut();
         (state.measured, state.came_before) = (measured, came);
+        drop(state);
+        self.known.set();
     }
 
     /// Hands the next frame over if there is room for it; `false` when there was nothing to do.
@@ -432,6 +439,11 @@ impl Exactly {
         if self.journal.fault().is_none() {
             let _durable = timer::timeout(CURSOR_WAIT, self.record_last()).await;
         }
+    }
+
+    /// Waits until it is known how much waits, or that this will not be known.
+    pub(super) async fn known(&self) {
+        self.known.wait().await;
     }
 
     /// How much waits, and what became of what did.

@@ -92,6 +92,14 @@ impl Way {
         }
     }
 
+    /// Waits until it is known how much waits, or that this will not be known: before that, nothing would seem to wait.
+    pub(in crate::shard) async fn known(&self) {
+        match self {
+            Self::AtLeastOnce(forwarder) => forwarder.known().await,
+            Self::ExactlyOnce(forwarder) => forwarder.known().await,
+        }
+    }
+
     /// How much waits, and what became of what did.
     pub(in crate::shard) fn backlog(&self) -> Backlog {
         match self {
