@@ -53,6 +53,21 @@ fn a_post_waits_for_room() {
 }
 
 #[test]
+fn who_sends_no_more_is_answered() {
+    World::run(async |world| {
+        world.echo.0.full.set(true);
+        let mut client = world.call().await;
+        client.send(&post("application/json", b"{}")).await;
+        client.stream.end_sending();
+        world.wait_until(|it| it.echo.received() > 0).await;
+        take_turns().await;
+        world.echo.make_room();
+        assert_eq!(client.reply().await.1, b"{}");
+        assert!(!client.more().await);
+    });
+}
+
+#[test]
 fn what_is_wrong_with_a_request_is_told_by_its_status() {
     let declared = |bytes: usize| {
         format!(
