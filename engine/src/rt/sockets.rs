@@ -234,6 +234,13 @@ impl Place {
         if row.marks & mark != 0 {
             return Poll::Ready(());
         }
+        if mark == READABLE && row.marks & ENDED != 0 {
+            // What the last bytes ask for has its turn before the end is seen.
+            row.marks |= READABLE;
+            drop(table);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let waiter = waiter(row);
         if waiter
             .as_ref()
@@ -247,18 +254,15 @@ impl Place {
         Poll::Pending
     }
 
-    /// A receive took less than it had room for: the next may wait for an edge. After the end there is none.
+    /// A receive took less than it had room for: the next may wait for an edge, or for the next turn when the peer
+    /// sends no more.
     pub(super) fn took_all(&self) {
-        let mut table = self.sockets.table.borrow_mut();
-        let row = &mut table.rows[self.row as usize];
-        if row.marks & ENDED == 0 {
-            row.marks &= !READABLE;
-        }
+        self.unmark(READABLE);
     }
 
-    /// The kernel had nothing.
+    /// The kernel had nothing, not even an end.
     pub(super) fn nothing_to_read(&self) {
-        self.unmark(READABLE);
+        self.unmark(READABLE | ENDED);
     }
 
     /// The kernel had no room.
