@@ -106,7 +106,7 @@ pub(super) struct Forwarder {
     ended: Notify,
     has_ended: Cell<bool>,
     /// What waits is known, or never will be.
-    known: Known,
+    pub(super) known: Known,
 }
 
 impl Forwarder {
@@ -312,19 +312,11 @@ impl Forwarder {
         }
     }
 
-    /// Waits until it is known how much waits, or that this will not be known.
-    pub(super) async fn known(&self) {
-        self.known.wait().await;
-    }
-
     /// How much waits, and what became of what did.
     pub(super) fn backlog(&self) -> Backlog {
         let now = self.core.clock.now();
         let state = self.state.borrow();
         let (came, dropped) = (self.journal.came(), self.journal.dropped());
-        let behind = |measured: u64, came: u64, before: u64, passed: u64| {
-            (measured + came - before).saturating_sub(passed)
-        };
         let idle = state.at_end && state.window.is_empty();
         let events = behind(
             state.measured.events,
@@ -361,7 +353,7 @@ impl Forwarder {
 
 /// Something that is to be waited for and happens once.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     is_so: Cell<bool>,
     news: Notify,
 }
@@ -372,12 +364,17 @@ impl Known {
         self.news.wake_all();
     }
 
-    async fn wait(&self) {
+    pub(super) async fn wait(&self) {
         let news = self.news.wait();
         if !self.is_so.get() {
             news.await;
         }
     }
+}
+
+/// What waits of what was measured and of what came since, which the count of all that came began before.
+fn behind(measured: u64, came: u64, before: u64, passed: u64) -> u64 {
+    (measured + came).saturating_sub(before + passed)
 }
 
 /// What lies behind the follower's cursor, and what had come when that was looked up.

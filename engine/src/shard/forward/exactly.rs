@@ -21,7 +21,7 @@ use super::super::intake::Core;
 use super::super::volumes::Disk;
 use super::retry::Retrier;
 use super::settle::Rate;
-use super::{CURSOR_WAIT, Known, PAUSE, measure, read_us};
+use super::{CURSOR_WAIT, Known, PAUSE, behind, measure, read_us};
 use crate::kafka::Header;
 use crate::log::format::forwarded::Forwarded;
 use crate::log::journal::{FollowError, Followed, Follower, Journal, Load, Overflow};
@@ -102,7 +102,7 @@ pub(in crate::shard) struct Exactly {
     ended: Notify,
     has_ended: Cell<bool>,
     /// What waits is known, or never will be.
-    known: Known,
+    pub(super) known: Known,
 }
 
 impl Exactly {
@@ -188,7 +188,6 @@ impl Exactly {
             tracing::error!("{fault}");
             self.state.borrow_mut().fault = Some(fault.into());
         }
-        self.known.set();
         self.end().await;
         self.has_ended.set(true);
         self.ended.wake_all();
@@ -300,8 +299,6 @@ impl Exactly {
         let (measured, came) = measure(&self.journal, follower).await;
         let mut state = self.state.borrow_mut();
         (state.measured, state.came_before) = (measured, came);
-        drop(state);
-        self.known.set();
     }
 
     /// Hands the next frame over if there is room for it; `false` when there was nothing to do.
@@ -441,19 +438,11 @@ impl Exactly {
         }
     }
 
-    /// Waits until it is known how much waits, or that this will not be known.
-    pub(super) async fn known(&self) {
-        self.known.wait().await;
-    }
-
     /// How much waits, and what became of what did.
     pub(super) fn backlog(&self) -> Backlog {
         let now = self.core.clock.now();
         let state = self.state.borrow();
         let (came, dropped) = (self.journal.came(), self.journal.dropped());
-        let behind = |measured: u64, came: u64, before: u64, passed: u64| {
-            (measured + came).saturating_sub(before + passed)
-        };
         let idle = state.at_end && state.under_way.is_empty();
         let (measured, before, passed) = (state.measured, state.came_before, state.passed);
         let gone = passed.events + dropped;

@@ -95,8 +95,8 @@ impl Way {
     /// Waits until it is known how much waits, or that this will not be known: before that, nothing would seem to wait.
     pub(in crate::shard) async fn known(&self) {
         match self {
-            Self::AtLeastOnce(forwarder) => forwarder.known().await,
-            Self::ExactlyOnce(forwarder) => forwarder.known().await,
+            Self::AtLeastOnce(forwarder) => forwarder.known.wait().await,
+            Self::ExactlyOnce(forwarder) => forwarder.known.wait().await,
         }
     }
 
