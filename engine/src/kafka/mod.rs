@@ -6,6 +6,7 @@
 //! | `properties` | what an operator may set, what we set, and who wins                           |
 //! | `writer`     | a shard's producer: records in, one report for each out                       |
 //! | `cluster`    | the control core's view: which topics there are, whether brokers can be reached |
+//! | `direct`     | the log's batches sent as they are, without librdkafka                        |
 //! | `transactional` | a producer of transactions, for a thread that may wait                   |
 //! | `statistics` | librdkafka's statistics, read                                                 |
 //!
@@ -18,6 +19,7 @@
 //!          [`Writer::waiting`](writer::Writer::waiting) says what each topic holds of it.
 
 pub mod cluster;
+pub mod direct;
 mod native;
 pub mod properties;
 pub mod statistics;

@@ -57,6 +57,11 @@ fn plain(name: &str) -> &str {
     alias.map_or(name, |(_, plain)| plain)
 }
 
+/// Whether `name` is the property that librdkafka's manual knows as `first`.
+pub(super) fn is_known_as(name: &str, first: &str) -> bool {
+    plain(name) == plain(first)
+}
+
 /// Whether librdkafka takes this value for this property; its own words if not.
 pub fn check(name: &str, value: &str) -> Result<(), String> {
     Conf::new().set(name, value)

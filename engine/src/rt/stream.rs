@@ -12,10 +12,10 @@ use super::sockets::{Entering, Place, Sockets};
 use glommio::timer::Timer;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{set_tcp_nodelay, socket_error};
-use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, accept_with, sendmsg};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
@@ -245,10 +245,20 @@ impl Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         debug_assert!(!bytes.is_empty());
+        self.poll_send_with(context, |socket, flags| {
+            rustix::net::send(socket, bytes, flags)
+        })
+    }
+
+    fn poll_send_with(
+        &mut self,
+        context: &mut Context<'_>,
+        send: impl Fn(&OwnedFd, SendFlags) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         let connection = &mut *self.0;
         while connection.place.poll_writable(context).is_ready() {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match rustix::net::send(&connection.socket, bytes, flags) {
+            match send(&connection.socket, flags) {
                 Ok(sent) => {
                     connection.too_late = None;
                     return Poll::Ready(Ok(sent));
@@ -270,6 +280,20 @@ impl Stream {
         while !bytes.is_empty() {
             let sent = poll_fn(|context| self.poll_send(context, bytes)).await?;
             bytes = &bytes[sent..];
+        }
+        Ok(())
+    }
+
+    /// Sends all of these, one after the other. They must not be more than the kernel takes at once (1024), nor empty.
+    pub async fn send_all_of(&mut self, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+        while !pieces.is_empty() {
+            let sent = poll_fn(|context| {
+                self.poll_send_with(context, |socket, flags| {
+                    sendmsg(socket, pieces, &mut SendAncillaryBuffer::default(), flags)
+                })
+            });
+            let sent = sent.await?;
+            IoSlice::advance_slices(&mut pieces, sent);
         }
         Ok(())
     }

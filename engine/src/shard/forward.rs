@@ -1,6 +1,7 @@
 //! A journal on its way to Kafka: read behind its cursor, sent, and the cursor moved past what is delivered.
 //!
-//! Layout:  `send` turns frames into records, and sends again what came back; `settle` hears what became of each,
+//! Layout:  `send` turns frames into records, and sends again what came back; `whole` sends batches as they are, where
+//!          nothing forbids it; `settle` hears what became of each,
 //!          and moves the cursor; `letters` keeps what Kafka will never take, `retry` sends it again. `exactly` is the
 //!          other way: in transactions; `way` is either; `lanes` say who comes first on the shard.
 //! Always:  the cursor passes no event that is not delivered, a durable dead letter, or of a deleted topic. Records
@@ -17,6 +18,7 @@ mod retry;
 mod send;
 mod settle;
 mod way;
+mod whole;
 
 pub(super) use lanes::{Lanes, spawn_in};
 pub(super) use way::{Way, open_all};
@@ -24,6 +26,7 @@ pub(super) use way::{Way, open_all};
 use super::clock::Clock as _;
 use super::intake::Core;
 use super::volumes::Disk;
+use crate::kafka::direct::Direct;
 use crate::kafka::properties;
 use crate::kafka::writer::Writer;
 use crate::log::format::forwarded::{Forwarded, Totals};
@@ -40,7 +43,7 @@ use letters::Letter;
 use retry::Retrier;
 use settle::Trouble;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +66,8 @@ struct State {
     targets: HashMap<TopicId, Target>,
     /// Topics of which records came back.
     troubles: HashMap<TopicIndex, Trouble>,
+    /// Topics whose batches wait for what librdkafka has of them.
+    held: BTreeMap<TopicIndex, Arc<str>>,
     /// Since when Kafka does not want anything of a topic, and whether that was too long.
     unwanted: HashMap<TopicIndex, (Micros, bool)>,
     letters: VecDeque<Letter>,
@@ -82,6 +87,8 @@ struct State {
     /// Nothing durable is unread.
     at_end: bool,
     repeated: u64,
+    /// Delivered in whole batches.
+    whole: u64,
     /// Events that the journal dropped, as the cursor counts them.
     dropped: u64,
     rate: settle::Rate,
@@ -99,6 +106,8 @@ pub(super) struct Forwarder {
     settings: Settings,
     journals_in_store: u32,
     writer: Writer,
+    /// For whole batches, where the settings allow them.
+    direct: Option<Rc<Direct>>,
     state: RefCell<State>,
     news: Notify,
     retrier: Retrier,
@@ -128,6 +137,7 @@ impl Forwarder {
             window: Window::default(),
             targets: HashMap::new(),
             troubles: HashMap::new(),
+            held: BTreeMap::new(),
             unwanted: HashMap::new(),
             letters: VecDeque::new(),
             staged: VecDeque::new(),
@@ -140,6 +150,7 @@ impl Forwarder {
             passed: Load::default(),
             at_end: false,
             repeated: 0,
+            whole: 0,
             dropped: 0,
             rate: settle::Rate::default(),
             bytes_rate: settle::Rate::default(),
@@ -153,6 +164,7 @@ impl Forwarder {
             settings: settings.clone(),
             journals_in_store,
             writer,
+            direct: whole::open(settings, id),
             state: RefCell::new(state),
             news: Notify::new(),
             retrier: Retrier::new(core, (id, journal), &settings.letters),
@@ -197,6 +209,7 @@ impl Forwarder {
         while !self.stopping.get() {
             let news = self.news.wait();
             self.settle();
+            self.release_held();
             let worked = match self.step(&mut follower).await {
                 Err(FollowError::Gone { from, to }) if self.drops_oldest() => {
                     self.note_dropped(from.get(), to.get());
@@ -285,9 +298,18 @@ impl Forwarder {
         }
     }
 
+    /// Events that were sent and not heard of.
+    fn outstanding(&self) -> u64 {
+        let whole = self
+            .direct
+            .as_ref()
+            .map_or(0, |direct| direct.outstanding());
+        self.writer.outstanding() + whole
+    }
+
     async fn end(&self) {
         let settled = async {
-            while 0 < self.writer.outstanding() {
+            while 0 < self.outstanding() {
                 let _news = timer::timeout(PAUSE, self.news.wait()).await;
             }
         };
@@ -345,7 +367,8 @@ impl Forwarder {
             letters: self.retrier.letters_kept(),
             retried: self.retrier.sent(),
             repeated: state.repeated,
-            in_flight: self.writer.outstanding(),
+            whole: state.whole,
+            in_flight: self.outstanding(),
             fault: state.fault.clone(),
         }
     }

@@ -46,6 +46,15 @@ impl Order {
     }
 }
 
+/// Who writes events that are delivered at least once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// Batches of the log as they are; librdkafka where something forbids that, or Kafka refuses one.
+    Auto,
+    /// Always librdkafka, record by record.
+    Librdkafka,
+}
+
 /// What a forwarder needs from the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -53,6 +62,7 @@ pub struct Settings {
     pub overflow: Overflow,
     /// Bytes of frames that one journal's forwarder has under way.
     pub in_flight_bytes: u64,
+    pub writer: Writer,
     pub order: Order,
     /// Part of the shard's time, in percent, for who comes second.
     pub share: u32,
@@ -88,7 +98,9 @@ pub struct Backlog {
     pub totals: Totals,
     /// Sent once more, since the start.
     pub repeated: u64,
-    /// Given to librdkafka, and not reported.
+    /// Events that were delivered in batches as they lie in the log, since the start.
+    pub whole: u64,
+    /// Sent, and not reported.
     pub in_flight: u64,
     /// Why nothing is forwarded any more.
     pub fault: Option<Arc<str>>,

@@ -152,6 +152,27 @@ impl Window {
         true
     }
 
+    /// Settles all events of so many parts from this one on; gives how many were not settled before.
+    pub fn settle_parts(&mut self, first: u32, count: u32) -> u64 {
+        let mut settled = 0;
+        for (part, events) in self.parts_from(first, count) {
+            for event in 0..events {
+                settled += u64::from(self.set(part, event, Place::Settled));
+            }
+        }
+        settled
+    }
+
+    /// The numbers of so many parts from this one on, each with how many events it has.
+    pub fn parts_from(&self, first: u32, count: u32) -> Vec<(u32, u16)> {
+        let numbers = (0..count).map(|step| first.wrapping_add(step) & PART_MASK as u32);
+        let found = numbers.filter_map(|number| {
+            let part = &self.parts[self.index(number)?];
+            Some((number, part.places.len() as u16))
+        });
+        found.collect()
+    }
+
     /// Takes out the first frame if all of its events are settled.
     pub fn pop_settled(&mut self) -> Option<Followed> {
         if 0 < self.frames.front()?.missing {

@@ -5,7 +5,7 @@ use super::row::Preset::{Number, Text};
 use super::value::{Kind, Names};
 use crate::limit;
 
-pub(super) static PUBLISHER: [Key; 20] = [
+pub(super) static PUBLISHER: [Key; 21] = [
     Key {
         name: "publisher.type",
         variables: &["PUBLISHER_TYPE"],
@@ -95,6 +95,14 @@ pub(super) static PUBLISHER: [Key; 20] = [
         },
         default: Number(limit::SPOOL_BYTES_DEFAULT),
         sentence: "What each journal has under way to Kafka at once.",
+    },
+    Key {
+        name: "spool.writer",
+        variables: &["RINGTAIL_SPOOL_WRITER"],
+        kind: Kind::Choice(&["auto", "librdkafka"]),
+        default: Text("auto"),
+        sentence: "at-least-once: auto sends the log's record batches as they are where no property forbids it (TLS, SASL, \
+                   compression, keys and headers do), and record by record otherwise; librdkafka: always record by record.",
     },
     Key {
         name: "spool.order",

@@ -27,6 +27,10 @@ impl Configuration {
                 _ => Overflow::Refuse,
             },
             in_flight_bytes: self.whole("spool.in_flight_bytes"),
+            writer: match self.text("spool.writer") {
+                "librdkafka" => spool::Writer::Librdkafka,
+                _ => spool::Writer::Auto,
+            },
             order: match self.text("spool.order") {
                 "oldest-first" => spool::Order::OldestFirst,
                 _ => spool::Order::LiveFirst,
@@ -107,8 +111,10 @@ mod tests {
         assert_eq!(spool.overflow, Overflow::Refuse);
         assert_eq!(&*spool.letters, "ringtail-dead-letters");
         assert_eq!((spool.order, spool.share), (spool::Order::LiveFirst, 25));
+        assert_eq!(spool.writer, spool::Writer::Auto);
         let oldest = [
             ("PUBLISHER_TYPE", "spool"),
+            ("RINGTAIL_SPOOL_WRITER", "librdkafka"),
             ("RINGTAIL_SPOOL_ORDER", "oldest-first"),
             ("RINGTAIL_SPOOL_SHARE", "10"),
             ("RINGTAIL_SPOOL_READ_BYTES_PER_SECOND", "64MiB"),
@@ -116,6 +122,7 @@ mod tests {
         let spool = read(&oldest).unwrap().unwrap();
         assert_eq!((spool.order, spool.share), (spool::Order::OldestFirst, 10));
         assert_eq!(spool.read_bytes_per_second, 64 << 20);
+        assert_eq!(spool.writer, spool::Writer::Librdkafka);
         let drops = [
             ("PUBLISHER_TYPE", "spool"),
             ("RINGTAIL_SPOOL_OVERFLOW", "drop-oldest"),

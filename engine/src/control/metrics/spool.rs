@@ -7,7 +7,7 @@ use crate::spool::Backlog;
 /// One family with what it shows of a journal.
 type Row = (&'static str, Family, &'static str, fn(&Backlog) -> u64);
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 15] = [
     (
         "ringtail_spool_backlog_events",
         Family::Gauge,
@@ -41,7 +41,7 @@ const ROWS: [Row; 14] = [
     (
         "ringtail_spool_in_flight_events",
         Family::Gauge,
-        "Events that librdkafka has.",
+        "Events that were sent and are not reported.",
         |one| one.in_flight,
     ),
     (
@@ -49,6 +49,12 @@ const ROWS: [Row; 14] = [
         Family::Counter,
         "Events that Kafka took, since the journal's first day.",
         |one| one.totals.delivered,
+    ),
+    (
+        "ringtail_spool_whole_total",
+        Family::Counter,
+        "Events that Kafka took in batches as they lie in the log, since the start.",
+        |one| one.whole,
     ),
     (
         "ringtail_spool_dead_letters_total",

@@ -341,6 +341,13 @@ impl Drop for Topic {
 pub struct Fault(sys::rd_kafka_resp_err_t);
 
 impl Fault {
+    /// A broker's error code, which librdkafka has words for; one that it does not know is "unknown" to it.
+    pub fn of_broker(code: i16) -> Self {
+        use sys::rd_kafka_resp_err_t as known;
+        let found = known::try_from(i32::from(code));
+        Self(found.unwrap_or(known::RD_KAFKA_RESP_ERR_UNKNOWN))
+    }
+
     /// librdkafka's words, such as `Local: Unknown topic`.
     pub fn text(self) -> &'static str {
         // SAFETY: the text is a constant of the library, or of a table that is never freed.

@@ -117,6 +117,15 @@ pub fn finish(batch: &mut [u8], header: &BatchHeader) -> u32 {
     crc
 }
 
+/// How many records the header of the batch that fills `bytes` speaks of; `None` when that is no batch with any. Nothing
+/// else of it is checked.
+pub fn records_of(bytes: &[u8]) -> Option<u32> {
+    let length = u32::from_be_bytes(*bytes.get(8..)?.first_chunk()?);
+    let records = u32::from_be_bytes(*bytes.get(57..)?.first_chunk()?);
+    let is_whole = bytes.len() as u64 == u64::from(length) + 12 && HEADER_BYTES < bytes.len();
+    (is_whole && bytes[16] == 2 && 0 < records).then_some(records)
+}
+
 /// One record of a batch that was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordView<'a> {

@@ -464,6 +464,7 @@ impl Exactly {
             letters: self.retrier.letters_kept(),
             retried: self.retrier.sent(),
             repeated: state.repeated,
+            whole: 0,
             in_flight: state.events,
             fault: state.fault.clone(),
         }

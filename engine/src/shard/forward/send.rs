@@ -20,8 +20,6 @@ use std::io::Write as _;
 const RECORDS_AT_ONCE: u32 = 128;
 /// Of a number, with its sign.
 const DIGITS_MAX: usize = 20;
-/// Records of one topic that are sent again at once.
-const AGAIN_AT_ONCE: usize = 1024;
 
 /// Where the records of one batch came from, in order.
 pub(super) struct Senders<'a> {
@@ -113,7 +111,11 @@ impl Forwarder {
                 state.cursor.totals.skipped += u64::from(row.records);
                 continue;
             };
-            if *target.name != *self.settings.letters {
+            let whole = self.direct.as_ref();
+            let at = (followed.spot.sequence, number);
+            let is_sent = *target.name == *self.settings.letters
+                || whole.is_some_and(|direct| self.send_whole(direct, &target, at, bytes));
+            if !is_sent {
                 let senders = Senders::of(origins.as_ref(), number);
                 self.send_batch(&target, number, bytes, senders).await;
             }
@@ -241,7 +243,8 @@ impl Forwarder {
                 worked = true;
                 continue;
             }
-            let max = if alone { 1 } else { AGAIN_AT_ONCE };
+            // All at once: while any of them waits, what comes from the log waits behind it.
+            let max = if alone { 1 } else { usize::MAX };
             let parked = self.state.borrow().window.parked(topic, max);
             let is_all = parked.len() < max;
             let went_well = self.send_parked(follower, &parked, alone).await?;

@@ -49,6 +49,11 @@ impl Way {
             return Ok(Self::ExactlyOnce(forwarder));
         }
         let (forwarder, bell) = Forwarder::open(core, at, settings, of_store)?;
+        if let Some(direct) = &forwarder.direct {
+            spawn_in(lanes.backlog, Rc::clone(direct).run()).detach();
+            let hear = forwarder.clone().hear_of_whole(Rc::clone(direct));
+            spawn_in(lanes.backlog, hear).detach();
+        }
         spawn_in(lanes.backlog, forwarder.clone().hear(bell)).detach();
         spawn_in(lanes.backlog, forwarder.clone().run()).detach();
         Ok(Self::AtLeastOnce(forwarder))

@@ -1,0 +1,147 @@
+//! Who leads what, and which number the producer has: one question at a time, to any broker that answers.
+
+use super::Direct;
+use super::link::{AGAIN, Ended, Wire};
+use super::wire::{self, LEADER_NOT_AVAILABLE, Seen};
+use crate::kafka::native::Fault;
+use crate::rt::timer::{Moment, sleep};
+use std::sync::Arc;
+
+/// Kafka's error code for what it does not have.
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+
+impl Direct {
+    /// Asks whenever something is to be known, for as long as it is polled.
+    pub(super) async fn scout(&self) {
+        let mut wire = None;
+        let mut turn = 0;
+        loop {
+            let question = self.question.wait();
+            if !self.has_question() {
+                question.await;
+                continue;
+            }
+            drop(question);
+            let asked = match &mut wire {
+                Some(wire) => self.ask(wire).await,
+                none => match self.reach(turn).await {
+                    Ok(reached) => self.ask(none.insert(reached)).await,
+                    Err(ended) => Err(ended),
+                },
+            };
+            match asked {
+                Ok(true) => self.is_well(),
+                // Not all is as it should be yet.
+                Ok(false) => sleep(AGAIN).await,
+                Err(ended) => {
+                    wire = None;
+                    let (host, port) = self.address(turn);
+                    self.say(&format!("{host}:{port}: {ended}"));
+                    turn += 1;
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    fn has_question(&self) -> bool {
+        let state = self.state.borrow();
+        state.stale.is_some() || (state.producer.is_none() && !state.topics.is_empty())
+    }
+
+    /// Known brokers and those that were named at the start, in turn.
+    fn address(&self, turn: usize) -> (Box<str>, u16) {
+        let state = self.state.borrow();
+        let count = self.bootstrap.len() + state.brokers.len();
+        let at = turn % count.max(1);
+        if let Some(named) = self.bootstrap.get(at) {
+            return named.clone();
+        }
+        let known = state.brokers.values().nth(at - self.bootstrap.len());
+        let known = known.expect("it is below their number");
+        (known.host.clone(), known.port)
+    }
+
+    async fn reach(&self, turn: usize) -> Result<Wire, Ended> {
+        let (host, port) = self.address(turn);
+        Wire::open(&host, port).await
+    }
+
+    /// `false` when it is to be asked once more, a little later.
+    async fn ask(&self, wire: &mut Wire) -> Result<bool, Ended> {
+        let asked_at = Moment::now();
+        let names: Vec<Arc<str>> = self.state.borrow().topics.keys().cloned().collect();
+        let names = || names.iter().map(|name| &**name);
+        let answer = wire.ask(|out, number| wire::metadata(out, number, names()));
+        let seen = wire::read_metadata(answer.await?)?;
+        let all_led = self.take_seen(seen);
+        {
+            let mut state = self.state.borrow_mut();
+            // What was noticed meanwhile is another question.
+            if all_led && state.stale.is_some_and(|since| since <= asked_at) {
+                state.stale = None;
+            }
+        }
+        self.give_back();
+        let numbered = self.number(wire).await?;
+        self.work.wake_all();
+        Ok(all_led && numbered)
+    }
+
+    /// Takes what the cluster says; `false` when something that is needed is led by nobody.
+    fn take_seen(&self, seen: Seen) -> bool {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.brokers = seen
+            .brokers
+            .into_iter()
+            .map(|broker| (broker.id, broker))
+            .collect();
+        let (now, mut all_led) = (Moment::now(), true);
+        for one in seen.topics {
+            let Some(topic) = state.topics.get_mut(&*one.name) else {
+                continue;
+            };
+            let led = one.partitions.iter().all(|(_, leader)| 0 <= *leader);
+            match one.code {
+                0 if topic.see(&one.partitions) => all_led &= led,
+                0 => topic.recall(Fault::of_broker(UNKNOWN_TOPIC_OR_PARTITION)),
+                UNKNOWN_TOPIC_OR_PARTITION => {
+                    all_led &= topic.miss(now, Fault::of_broker(one.code));
+                }
+                LEADER_NOT_AVAILABLE => all_led = false,
+                code => topic.recall(Fault::of_broker(code)),
+            }
+        }
+        all_led
+    }
+
+    /// Has the producer numbered, if it is not; `false` when that has to wait for what is under way.
+    async fn number(&self, wire: &mut Wire) -> Result<bool, Ended> {
+        {
+            let state = self.state.borrow();
+            if state.producer.is_some() {
+                return Ok(true);
+            }
+            if !state.is_still() {
+                return Ok(false);
+            }
+        }
+        let answer = wire.ask(wire::init_producer_id).await?;
+        match wire::read_producer_id(answer)? {
+            Ok(producer) => {
+                let mut state = self.state.borrow_mut();
+                for topic in state.topics.values_mut() {
+                    topic.renumber();
+                }
+                state.producer = Some(producer);
+                Ok(true)
+            }
+            Err(code) => {
+                let why = Fault::of_broker(code).text();
+                self.say(&format!("no number for a producer: {why}"));
+                Ok(false)
+            }
+        }
+    }
+}
