@@ -103,13 +103,17 @@ pub const SPOOL_LETTERS_MAX: usize = 4_096;
 pub const SPOOL_TOPIC_WAIT_MS_DEFAULT: u64 = 30_000;
 /// What one transaction brings to Kafka at most, beside the frame that passes the bound
 /// (`spool.transaction_events`, `spool.transaction_bytes`, `spool.transaction_ms`).
-pub const SPOOL_TRANSACTION_EVENTS_DEFAULT: u64 = 50_000;
+pub const SPOOL_TRANSACTION_EVENTS_DEFAULT: u64 = 100_000;
 pub const SPOOL_TRANSACTION_EVENTS_MAX: u64 = 1_000_000;
-pub const SPOOL_TRANSACTION_BYTES_DEFAULT: u64 = 8 << 20;
+pub const SPOOL_TRANSACTION_BYTES_DEFAULT: u64 = 12 << 20;
 pub const SPOOL_TRANSACTION_BYTES_MIN: u64 = 64 << 10;
 pub const SPOOL_TRANSACTION_BYTES_MAX: u64 = 1 << 30;
 pub const SPOOL_TRANSACTION_MS_DEFAULT: u64 = 100;
 pub const SPOOL_TRANSACTION_MS_MAX: u64 = 10_000;
+/// A transaction whose newest frame was written so long ago brings a backlog, and may be so old: less than the first, so
+/// that none is late because the one before it took its time.
+pub const SPOOL_LATE: Duration = Duration::from_secs(2);
+pub const SPOOL_LATE_TRANSACTION: Duration = Duration::from_secs(1);
 /// Frames that wait for a journal's transactions; their bytes are bounded by `spool.in_flight_bytes`.
 pub const SPOOL_PARCELS_MAX: usize = 1_024;
 /// Words of a journal's transactions that wait for the shard.

@@ -131,10 +131,18 @@ pub fn patient(properties: &[Property]) -> Vec<Property> {
     given.cloned().chain(ours).collect()
 }
 
+/// How long a topic is asked for before it counts as unknown. In transactions a whole journal waits meanwhile, and who
+/// forwards has its own patience with topics, which would begin only then.
+const PROPAGATION: (&str, &str) = ("topic.metadata.propagation.max.ms", "1000");
+
 /// Everything for a producer of transactions under this id. How long it tries to deliver a record is bounded by the
 /// transaction, so that property is not in effect.
 pub(super) fn conf_of_transactions(properties: &[Property], id: &str) -> Result<Conf, Error> {
-    conf_with(properties, &[("transactional.id", id)])
+    let mut ours = vec![("transactional.id", id)];
+    if find(properties, PROPAGATION.0).is_none() {
+        ours.push(PROPAGATION);
+    }
+    conf_with(properties, &ours)
 }
 
 /// Everything for a client that reads what was committed, or all that there is.
@@ -329,6 +337,10 @@ mod tests {
         );
         assert_eq!(value("transaction.timeout.ms"), "9000");
         assert_eq!(transaction_timeout_ms(&given), 9_000);
+        assert_eq!(value(PROPAGATION.0), PROPAGATION.1);
+        let patient = properties(&[(PROPAGATION.0, "7000")]);
+        let patient = conf_of_transactions(&patient, "ours").unwrap();
+        assert_eq!(patient.get(PROPAGATION.0).as_deref(), Some("7000"));
         let default = default("transaction.timeout.ms").unwrap();
         assert_eq!(default, transaction_timeout_ms(&[]).to_string());
         let reader = conf_of_reader(&given, "read_committed").unwrap();

@@ -14,6 +14,7 @@
 mod exactly;
 mod lanes;
 mod letters;
+mod pace;
 mod retry;
 mod send;
 mod settle;
@@ -40,6 +41,7 @@ use crate::spool::window::Window;
 use crate::spool::{Backlog, Settings};
 use crate::unit::{JournalId, Micros, Ticket, TopicId, TopicIndex};
 use letters::Letter;
+use pace::Pace;
 use retry::Retrier;
 use settle::Trouble;
 use std::cell::{Cell, RefCell};
@@ -93,8 +95,6 @@ struct State {
     dropped: u64,
     rate: settle::Rate,
     bytes_rate: settle::Rate,
-    /// Nothing more is read from the disk before this.
-    read_at: Micros,
     fault: Option<Arc<str>>,
 }
 
@@ -104,7 +104,7 @@ pub(super) struct Forwarder {
     id: JournalId,
     journal: Journal<Disk>,
     settings: Settings,
-    journals_in_store: u32,
+    pace: Pace,
     writer: Writer,
     /// For whole batches, where the settings allow them.
     direct: Option<Rc<Direct>>,
@@ -154,7 +154,6 @@ impl Forwarder {
             dropped: 0,
             rate: settle::Rate::default(),
             bytes_rate: settle::Rate::default(),
-            read_at: Micros(0),
             fault: None,
         };
         let forwarder = Self {
@@ -162,7 +161,7 @@ impl Forwarder {
             id,
             journal: journal.clone(),
             settings: settings.clone(),
-            journals_in_store,
+            pace: Pace::of(settings, journals_in_store),
             writer,
             direct: whole::open(settings, id),
             state: RefCell::new(state),
@@ -220,30 +219,10 @@ impl Forwarder {
             if worked {
                 yield_if_needed().await;
             } else {
-                let _news = timer::timeout(self.pause(), news).await;
+                let _news = timer::timeout(self.pace.pause(self.core.clock.now()), news).await;
             }
         }
         Ok(())
-    }
-
-    /// How long to wait for news at most.
-    fn pause(&self) -> Duration {
-        let now = self.core.clock.now();
-        let read_at = self.state.borrow().read_at;
-        let wait = Duration::from_micros(read_at.since(now));
-        if wait.is_zero() {
-            PAUSE
-        } else {
-            wait.min(PAUSE)
-        }
-    }
-
-    /// Notes what was read from the disk: the next may be read when that has had its time.
-    fn pace(&self, follower: &mut Follower<Disk>) {
-        let now = self.core.clock.now();
-        let read_us = read_us(&self.settings, self.journals_in_store, follower.take_read());
-        let mut state = self.state.borrow_mut();
-        state.read_at = Micros(state.read_at.max(now).0.saturating_add(read_us));
     }
 
     /// Does a bounded part of what there is to do; `false` when there is nothing.
@@ -251,13 +230,13 @@ impl Forwarder {
         let mut worked = self.write_letters(follower).await?;
         worked |= self.send_again(follower).await?;
         let bytes_max = self.settings.in_flight_bytes;
-        self.pace(follower);
-        let has_time = self.state.borrow().read_at <= self.core.clock.now();
+        self.pace.note(self.core.clock.now(), follower);
+        let has_time = self.pace.has_time(self.core.clock.now());
         if !has_time || !self.state.borrow().window.has_room(bytes_max) {
             return Ok(worked);
         }
         let next = follower.next().await;
-        self.pace(follower);
+        self.pace.note(self.core.clock.now(), follower);
         let next = next?;
         self.state.borrow_mut().at_end = next.is_none();
         if let Some(followed) = next {
@@ -412,11 +391,4 @@ async fn measure(journal: &Journal<Disk>, follower: &mut Follower<Disk>) -> (Loa
         bytes: held.bytes.saturating_sub(passed.bytes),
     };
     (behind, came)
-}
-
-/// The time that one journal's share of the store's reading allows for so many bytes.
-fn read_us(settings: &Settings, journals_in_store: u32, bytes: u64) -> u64 {
-    let journals = u64::from(journals_in_store.max(1));
-    let rate = (settings.read_bytes_per_second / journals).max(1);
-    bytes.saturating_mul(1_000_000) / rate
 }

@@ -196,6 +196,6 @@ pub(super) static PUBLISHER: [Key; 21] = [
         },
         default: Number(limit::SPOOL_TRANSACTION_MS_DEFAULT),
         sentence: "exactly-once: a transaction of this age is committed, in milliseconds; consumers see its events \
-                   then.",
+                   then. While it brings what is late by more than two seconds it may be a second old.",
     },
 ];

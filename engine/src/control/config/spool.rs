@@ -1,6 +1,7 @@
 //! The settings of a spool, and what must hold between its keys and others.
 
 use super::{Configuration, Error};
+use crate::limit::SPOOL_EVENTS_MAX;
 use crate::log::journal::Overflow;
 use crate::spool::exactly;
 use crate::{route, spool};
@@ -41,8 +42,11 @@ impl Configuration {
             topic_wait: self.millis("spool.topic_wait_ms"),
             exactly: (self.text("spool.delivery") == "exactly-once").then(|| exactly::Settings {
                 cursors: self.text("spool.cursor_topic").into(),
-                events_max: self.whole("spool.transaction_events"),
-                bytes_max: self.whole("spool.transaction_bytes"),
+                // One that waited for more than there is room for would never be full.
+                events_max: self.whole("spool.transaction_events").min(SPOOL_EVENTS_MAX),
+                bytes_max: self
+                    .whole("spool.transaction_bytes")
+                    .min(self.whole("spool.in_flight_bytes")),
                 wait: self.millis("spool.transaction_ms"),
             }),
         }
@@ -148,6 +152,16 @@ mod tests {
         assert_eq!(&*exactly.cursors, "ringtail-spool-cursors");
         assert_eq!((exactly.events_max, exactly.bytes_max), (7, 1 << 20));
         assert_eq!(exactly.wait.as_millis(), 20);
+        // Not beyond what may be under way.
+        let rows = [
+            ("PUBLISHER_TYPE", "spool"),
+            ("RINGTAIL_SPOOL_DELIVERY", "exactly-once"),
+            ("RINGTAIL_SPOOL_TRANSACTION_EVENTS", "1000000"),
+            ("RINGTAIL_SPOOL_IN_FLIGHT_BYTES", "2MiB"),
+        ];
+        let exactly = read(&rows).unwrap().unwrap().exactly.unwrap();
+        let bounds = (exactly.events_max, exactly.bytes_max);
+        assert_eq!(bounds, (SPOOL_EVENTS_MAX, 2 << 20));
     }
 
     #[test]

@@ -19,9 +19,10 @@ mod words;
 use super::super::clock::Clock as _;
 use super::super::intake::Core;
 use super::super::volumes::Disk;
+use super::pace::Pace;
 use super::retry::Retrier;
 use super::settle::Rate;
-use super::{CURSOR_WAIT, Known, PAUSE, behind, measure, read_us};
+use super::{CURSOR_WAIT, Known, PAUSE, behind, measure};
 use crate::kafka::Header;
 use crate::log::format::forwarded::Forwarded;
 use crate::log::journal::{FollowError, Followed, Follower, Journal, Load, Overflow};
@@ -76,8 +77,6 @@ struct State {
     dropped: u64,
     rate: Rate,
     bytes_rate: Rate,
-    /// Nothing more is read from the disk before this.
-    read_at: Micros,
     fault: Option<Arc<str>>,
 }
 
@@ -87,7 +86,7 @@ pub(in crate::shard) struct Exactly {
     id: JournalId,
     journal: Journal<Disk>,
     settings: Settings,
-    journals_in_store: u32,
+    pace: Pace,
     /// Under which Kafka knows who forwards.
     name: String,
     commands: Sender<Command>,
@@ -150,7 +149,7 @@ impl Exactly {
             id,
             journal: journal.clone(),
             settings: settings.clone(),
-            journals_in_store,
+            pace: Pace::of(settings, journals_in_store),
             name,
             commands,
             words,
@@ -224,7 +223,8 @@ impl Exactly {
             if self.write_letters() || handed {
                 yield_if_needed().await;
             } else {
-                let _news = timer::timeout(PAUSE, news).await;
+                let pause = self.pace.pause(self.core.clock.now());
+                let _news = timer::timeout(pause, news).await;
             }
         }
         Ok(())
@@ -309,11 +309,11 @@ impl Exactly {
                 && state.events < limit::SPOOL_EVENTS_MAX;
             self.commands.len() < limit::SPOOL_PARCELS_MAX && (few || state.under_way.is_empty())
         };
-        if !has_room || self.core.clock.now() < self.state.borrow().read_at {
+        if !has_room || !self.pace.has_time(self.core.clock.now()) {
             return Ok(false);
         }
         let next = follower.next().await;
-        self.pace(follower);
+        self.pace.note(self.core.clock.now(), follower);
         let next = next?;
         let mut state = self.state.borrow_mut();
         state.at_end = next.is_none();
@@ -338,14 +338,6 @@ impl Exactly {
         let sent = self.commands.try_send(Command::Parcel(Box::new(parcel)));
         debug_assert!(sent.is_ok() || self.alone.get(), "there was room");
         Ok(true)
-    }
-
-    /// Notes what was read from the disk: the next may be read when that has had its time.
-    fn pace(&self, follower: &mut Follower<Disk>) {
-        let now = self.core.clock.now();
-        let read_us = read_us(&self.settings, self.journals_in_store, follower.take_read());
-        let mut state = self.state.borrow_mut();
-        state.read_at = Micros(state.read_at.max(now).0.saturating_add(read_us));
     }
 
     /// The frame that the follower stands on, with what of it is for Kafka.
@@ -494,7 +486,6 @@ impl State {
             dropped: 0,
             rate: Rate::default(),
             bytes_rate: Rate::default(),
-            read_at: Micros(0),
             fault: None,
         }
     }

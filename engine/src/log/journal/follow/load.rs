@@ -19,11 +19,12 @@ pub(super) struct Piece<B> {
 }
 
 impl<B: AsRef<[u8]>> Piece<B> {
-    /// The bytes from `position` on: at least a block of them.
+    /// The whole blocks from `position` on, if there is one.
     fn from(&self, life: Life, position: u64) -> Option<&[u8]> {
         let skip = usize::try_from(position.checked_sub(self.start)?).ok()?;
         let rest = self.bytes.as_ref().get(skip..)?;
-        (self.life == life && BLOCK_BYTES as usize <= rest.len()).then_some(rest)
+        let whole = rest.len() - rest.len() % BLOCK_BYTES as usize;
+        (self.life == life && 0 < whole).then_some(&rest[..whole])
     }
 }
 
@@ -34,23 +35,74 @@ impl<D: Disk> Follower<D> {
         target: &Target<D::File>,
         position: u64,
     ) -> Result<Result<FrameHeader, Defect>, FollowError> {
+        self.frame.clear();
+        if let Some(bytes) = self
+            .journal
+            .inner
+            .borrow()
+            .tail
+            .frame(target.life, position)
         {
-            let inner = self.journal.inner.borrow();
-            if let Some(bytes) = inner.tail.frame(target.life, position) {
-                self.frame.clear();
-                self.frame.extend_from_slice(bytes);
-            } else if let Some(ahead) = &self.ahead
-                && let Some(bytes) = ahead.from(target.life, position)
-            {
-                copy_frame(bytes, &mut self.frame);
-            } else {
-                self.frame.clear();
-            }
+            self.frame.extend_from_slice(bytes);
+        }
+        if self.frame.is_empty() {
+            // What cannot be read here is read once more, from each copy.
+            let _unread = self.gather(target, position).await;
         }
         if let Ok(header) = whole(&self.frame, target.life, position) {
             return Ok(Ok(header));
         }
         self.load_from_disk(target, position).await
+    }
+
+    /// Puts the frame together from what was read before and from what lies behind that, so that nothing is read
+    /// twice, however large frames are.
+    async fn gather(&mut self, target: &Target<D::File>, position: u64) -> io::Result<()> {
+        loop {
+            let missing = needs(&self.frame).saturating_sub(self.frame.len());
+            if missing == 0 {
+                return Ok(());
+            }
+            let at = position + self.frame.len() as u64;
+            if let Some(rest) = self
+                .ahead
+                .as_ref()
+                .and_then(|ahead| ahead.from(target.life, at))
+            {
+                self.frame
+                    .extend_from_slice(&rest[..missing.min(rest.len())]);
+                continue;
+            }
+            let bytes = READ_AHEAD_BYTES.min(target.end.saturating_sub(at));
+            if bytes < BLOCK_BYTES {
+                return Ok(());
+            }
+            self.read_ahead(target, at, bytes as usize, None).await?;
+        }
+    }
+
+    /// Reads a piece from the first copy that can be read, or from this one.
+    async fn read_ahead(
+        &mut self,
+        target: &Target<D::File>,
+        start: u64,
+        bytes: usize,
+        copy: Option<usize>,
+    ) -> io::Result<()> {
+        let journal = self.journal.clone();
+        let disk = journal.inner.borrow().disk.clone();
+        let _pass = journal.bells.readers.enter(bytes).await;
+        let bytes = match copy {
+            None => read_whole(&disk, &target.file, start, bytes).await?,
+            Some(copy) => disk.read_copy(copy, &target.file, start, bytes).await?,
+        };
+        self.read += bytes.as_ref().len() as u64;
+        self.ahead = Some(Piece {
+            life: target.life,
+            start,
+            bytes,
+        });
+        Ok(())
     }
 
     async fn load_from_disk(
@@ -83,7 +135,7 @@ impl<D: Disk> Follower<D> {
         }
     }
 
-    /// Reads from the first copy that can be read, or from this one; a frame that is larger than the piece whole.
+    /// Reads the frame and what lies behind it; a frame that is larger than the piece whole.
     async fn read_piece(
         &mut self,
         target: &Target<D::File>,
@@ -91,24 +143,16 @@ impl<D: Disk> Follower<D> {
         bytes: usize,
         copy: Option<usize>,
     ) -> io::Result<()> {
-        let journal = self.journal.clone();
-        let disk = journal.inner.borrow().disk.clone();
         let mut wanted = bytes;
         for _ in 0..2 {
-            let _pass = journal.bells.readers.enter(wanted).await;
-            let bytes = match copy {
-                None => read_whole(&disk, &target.file, position, wanted).await?,
-                Some(copy) => disk.read_copy(copy, &target.file, position, wanted).await?,
-            };
-            self.read += bytes.as_ref().len() as u64;
-            copy_frame(bytes.as_ref(), &mut self.frame);
-            let header = FrameHeader::decode(&self.frame).ok();
-            let needs = header.map_or(0, |(header, _)| header.padded_bytes());
-            self.ahead = Some(Piece {
-                life: target.life,
-                start: position,
-                bytes,
-            });
+            self.read_ahead(target, position, wanted, copy).await?;
+            self.frame.clear();
+            if let Some(ahead) = &self.ahead {
+                let bytes = ahead.bytes.as_ref();
+                let length = needs(bytes).min(bytes.len());
+                self.frame.extend_from_slice(&bytes[..length]);
+            }
+            let needs = needs(&self.frame);
             if needs <= wanted {
                 break;
             }
@@ -118,12 +162,10 @@ impl<D: Disk> Follower<D> {
     }
 }
 
-/// Copies the frame that begins here, or as much of it as there is.
-fn copy_frame(bytes: &[u8], into: &mut Vec<u8>) {
+/// How many bytes the frame that begins here has; of what begins with no frame, a block.
+fn needs(bytes: &[u8]) -> usize {
     let header = FrameHeader::decode(bytes).ok();
-    let length = header.map_or(BLOCK_BYTES as usize, |(header, _)| header.padded_bytes());
-    into.clear();
-    into.extend_from_slice(&bytes[..length.min(bytes.len())]);
+    header.map_or(BLOCK_BYTES as usize, |(header, _)| header.padded_bytes())
 }
 
 /// The header of the frame, when every byte of it is right and it belongs where it was found.

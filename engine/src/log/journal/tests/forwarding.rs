@@ -4,6 +4,7 @@
 use super::super::super::format::forwarded::Forwarded;
 use super::super::{FollowError, Followed, Follower, Load, Overflow};
 use super::*;
+use crate::limit::READ_AHEAD_BYTES;
 
 type Reader = Follower<SimulatedDisk>;
 
@@ -80,6 +81,37 @@ fn frames_come_in_order_from_memory_and_from_the_disk() {
     );
     let more = fill(&mut world, 60..63);
     assert!(read_on(&mut world, &mut reader).0 == more);
+}
+
+#[test]
+fn no_byte_is_read_twice_however_large_frames_are() {
+    let settings = Settings {
+        segment_bytes: 16 << 20,
+        frame_bytes: 1 << 20,
+        frame_bytes_max: 1 << 20,
+        ..spool(Overflow::Refuse, None)
+    };
+    let mut world = World::start(1, new_disk(1), settings, 8);
+    let mut reader = begin(&world);
+    let mut stored = Vec::new();
+    for number in 0..20 {
+        // Some are larger than what is read at once, and few end where that does.
+        let count = [1, 9, 20][number as usize % 3];
+        let events: Vec<_> = (0..count).map(|_| event(0, value(number))).collect();
+        world.store(&events);
+        stored.extend((0..count).map(|_| value(number)));
+    }
+    let (mut values, mut bytes) = (Vec::new(), 0);
+    while let Some(followed) = next(&mut world, &mut reader).unwrap() {
+        bytes += followed.load.bytes;
+        for (_, batch) in reader.frame().unwrap().batches().unwrap() {
+            let batch = super::super::super::format::batch::Batch::check(batch).unwrap();
+            values.extend(batch.records().map(|record| record.value.to_vec()));
+        }
+    }
+    assert!(values == stored);
+    assert!(READ_AHEAD_BYTES < bytes);
+    assert_eq!(reader.take_read(), bytes);
 }
 
 #[test]

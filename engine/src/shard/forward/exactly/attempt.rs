@@ -14,7 +14,6 @@ use crate::spool::letter::{self, Dead};
 use crate::unit::{Micros, TopicIndex};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 const STEP_MS: i32 = 50;
 const CALL_MS: i32 = 1_000;
@@ -56,7 +55,6 @@ impl Carrier {
     }
 
     fn fill(&mut self, producer: &mut Producer, set: &mut Set, way: &mut Way) -> Result<(), Miss> {
-        let deadline = set.since.0 + self.terms.exactly.wait.as_micros() as u64;
         let mut next = 0;
         loop {
             while let Some(parcel) = set.parcels.get(next).cloned() {
@@ -64,8 +62,8 @@ impl Carrier {
                 self.hear(producer, way, 0);
                 next += 1;
             }
-            let left = deadline.saturating_sub(self.clock.now().0);
-            let ends = left == 0 || way.fault.is_some() || self.is_stopping();
+            let left = set.left(self.clock.now(), self.terms.exactly.wait);
+            let ends = left.is_zero() || way.fault.is_some() || self.is_stopping();
             set.closed |= ends || set.is_full(&self.terms.exactly);
             if set.closed {
                 return Ok(());
@@ -73,7 +71,7 @@ impl Carrier {
             if let Some(parcel) = self.next_parcel() {
                 set.push(parcel);
             } else {
-                self.listen(STEP.min(Duration::from_micros(left)))?;
+                self.listen(STEP.min(left))?;
             }
         }
     }
@@ -168,8 +166,10 @@ impl Carrier {
         set: &mut Set,
         way: &mut Way,
     ) -> Result<(), Miss> {
-        self.drain(producer, way)?;
+        // The cursor goes with the last events: all of it counts or nothing.
         set.sent = way.sent.len() as u64;
+        self.send_cursor(producer, set)?;
+        self.drain(producer, way)?;
         let wait_us = transaction_timeout_ms(&self.terms.kafka.properties) * 500;
         let until = self.clock.now().0 + wait_us;
         while self.letters_wait {
@@ -179,11 +179,6 @@ impl Carrier {
                 return Err(Miss::Again("dead letters are not durable yet".to_owned()));
             }
         }
-        let value = cursor::write(&set.cursor(&self.carried));
-        let (topic, record) = (self.cursors.clone(), (self.name.as_bytes(), &value[..]));
-        let sent = producer.send_newest(&topic, record, CURSOR);
-        sent.map_err(|fault| Miss::Again(format!("topic {topic}: {}", fault.text())))?;
-        self.drain(producer, way)?;
         loop {
             match producer.commit(CALL_MS) {
                 Ok(()) => return Ok(()),
@@ -192,6 +187,13 @@ impl Carrier {
             }
             self.hear(producer, way, 0);
         }
+    }
+
+    fn send_cursor(&self, producer: &mut Producer, set: &Set) -> Result<(), Miss> {
+        let value = cursor::write(&set.cursor(&self.carried));
+        let (topic, record) = (self.cursors.clone(), (self.name.as_bytes(), &value[..]));
+        let sent = producer.send_newest(&topic, record, CURSOR);
+        sent.map_err(|fault| Miss::Again(format!("topic {topic}: {}", fault.text())))
     }
 
     /// Waits until all that is under way was heard of, and was delivered.

@@ -12,6 +12,7 @@
 use super::mail::{Command, Committed, Parcel, Ready, Word};
 use crate::kafka::transactional::{Heard, Producer};
 use crate::kafka::{self, Setback};
+use crate::limit::{SPOOL_LATE, SPOOL_LATE_TRANSACTION};
 use crate::log::format::forwarded::{Forwarded, Totals};
 use crate::log::journal::Load;
 use crate::rt::wake::Ringer;
@@ -103,6 +104,18 @@ impl Set {
 
     pub(super) fn is_full(&self, settings: &Settings) -> bool {
         settings.events_max <= self.events || settings.bytes_max <= self.bytes
+    }
+
+    /// How long it may still be open: longer than `wait` while it brings what is late.
+    pub(super) fn left(&self, now: Micros, wait: Duration) -> Duration {
+        let newest = self.parcels.last().map_or(now, |last| last.followed.time);
+        let is_late = SPOOL_LATE.as_micros() < u128::from(now.since(newest));
+        let wait = if is_late {
+            wait.max(SPOOL_LATE_TRANSACTION)
+        } else {
+            wait
+        };
+        wait.saturating_sub(Duration::from_micros(now.since(self.since)))
     }
 
     fn load(&self) -> Load {
@@ -360,5 +373,54 @@ impl Carrier {
 
     pub(super) fn next_parcel(&mut self) -> Option<Box<Parcel>> {
         self.parcels.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::journal::{Followed, Spot};
+    use crate::unit::{Epoch, Sequence};
+
+    fn parcel_of(time: Micros) -> Parcel {
+        let sequence = Sequence::new(1).unwrap();
+        Parcel {
+            followed: Followed {
+                spot: Spot::example(sequence),
+                epoch: Epoch(1),
+                chain: 0,
+                time,
+                load: Load::default(),
+            },
+            frame: Vec::new(),
+            lots: Vec::new(),
+            events: 1,
+            skipped: 0,
+        }
+    }
+
+    #[test]
+    fn only_a_transaction_that_brings_a_backlog_stays_open_for_longer() {
+        const MS: u64 = 1_000;
+        let begun = Micros(100_000 * MS);
+        let mut set = Set {
+            since: begun,
+            ..Set::default()
+        };
+        let left = |set: &Set, after_ms| {
+            let now = Micros(begun.0 + after_ms * MS);
+            set.left(now, Duration::from_millis(100)).as_millis() as u64
+        };
+        set.push(Box::new(parcel_of(Micros(begun.0 - 60_000 * MS))));
+        assert_eq!([left(&set, 0), left(&set, 400)], [1_000, 600]);
+        assert_eq!(left(&set, 1_500), 0);
+        // The last of the backlog was seen.
+        set.push(Box::new(parcel_of(Micros(begun.0 - 100 * MS))));
+        assert_eq!([left(&set, 30), left(&set, 400)], [70, 0]);
+        // Who wants longer ones has them either way.
+        let now = Micros(begun.0 + 30 * MS);
+        assert_eq!(set.left(now, Duration::from_secs(9)).as_millis(), 8_970);
+        set.push(Box::new(parcel_of(Micros(begun.0 - 60_000 * MS))));
+        assert_eq!(set.left(now, Duration::from_secs(9)).as_millis(), 8_970);
     }
 }
