@@ -9,6 +9,8 @@
 #   ROUNDS    how often each                                 (default: 2)
 #   FILL, SECONDS_MEASURED   of the outage, and of the drain (default: 5 and 8)
 #   EVENTS, BYTES            shape of a batch                (default: 10 and 200)
+#   WRITER    spool.writer, for at-least-once                (default: auto)
+#   READ      spool.read_bytes_per_second                    (default: 1GiB: the disk's share is not what is measured)
 #
 #   PROFILE=1 leaves a profile of the server in the drain in target/profile, for `perf report`; wants perf, and costs some
 #
@@ -48,7 +50,8 @@ finish_drive() {
 # measure ORDER DELIVERY
 measure() {
     local before after first last ticks rate came quarter
-    start_publisher "store" spool RINGTAIL_SPOOL_ORDER="$1" RINGTAIL_SPOOL_DELIVERY="$2" -- taskset -c 0
+    start_publisher "store" spool RINGTAIL_SPOOL_ORDER="$1" RINGTAIL_SPOOL_DELIVERY="$2" \
+        RINGTAIL_SPOOL_WRITER="${WRITER:-auto}" RINGTAIL_SPOOL_READ_BYTES_PER_SECOND="${READ:-1GiB}" -- taskset -c 0
     # Kafka has the topic, and the producer knows it.
     drive_for first 0 1 --rate 1000
     finish_drive first

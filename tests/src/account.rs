@@ -19,12 +19,27 @@ const SERVER_GONE: i32 = 3;
 pub struct Account<'a> {
     scratch: &'a Scratch,
     record: PathBuf,
+    /// What the driver is told beside what it always is.
+    more: &'static [&'static str],
 }
 
 impl<'a> Account<'a> {
     pub fn new(scratch: &'a Scratch) -> Self {
         let record = scratch.join("record");
-        Self { scratch, record }
+        Self {
+            scratch,
+            record,
+            more: &[],
+        }
+    }
+
+    /// The same with 7000 events a second, 9 MB, instead of as many as there can be: for what may take minutes, on a disk that
+    /// others need, too.
+    pub fn gentle(scratch: &'a Scratch) -> Self {
+        Self {
+            more: &["--rate", "7000"],
+            ..Self::new(scratch)
+        }
     }
 
     fn driver(&self, word: &str) -> Command {
@@ -49,6 +64,7 @@ impl<'a> Account<'a> {
             .args(["--connections", "8", "--window", "4"])
             .args(["--events", "7", "--bytes", "1200", "--types", "3"])
             .args(["--warmup", "0", "--seconds", "600"])
+            .args(self.more)
             .stdout(said)
             .stderr(same)
             .spawn()

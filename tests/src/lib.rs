@@ -17,6 +17,7 @@
 //! | `hostile` | bytes that are nearly right, connections that end badly          |
 //! | `kafka`   | real Apache Kafka: one broker or several, killed, paused, read back |
 //! | `delivery` | load, and the account of it against what Kafka has             |
+//! | `spool`   | what tests of a spool ask it                                      |
 //! | `journal` | `ringtail log cat`, `verify`, `topics`                           |
 //! | `device`  | a disk of our own, and the kernel's count of its flushes         |
 //! | `metrics` | the metrics page, read                                           |
@@ -38,5 +39,6 @@ pub mod program;
 pub mod scratch;
 pub mod server;
 pub mod simulation;
+pub mod spool;
 pub mod tidy;
 pub mod wait;

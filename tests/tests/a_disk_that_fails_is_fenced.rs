@@ -16,10 +16,20 @@ use std::path::Path;
 
 /// Room for all that the load writes meanwhile, however long that is: the file takes what is written to it.
 const DISK_BYTES: u64 = 6 << 30;
+/// What a test writes in all to the disk below, on the slowest machine.
+const FREE_BYTES: u64 = 6 << 30;
 const LOAD_MS: u64 = 200;
 const PATIENCE_SECONDS: u32 = 120;
 
 fn own_disk(scratch: &Scratch) -> OwnDisk {
+    let free = rustix::fs::statvfs(scratch.path()).expect("the scratch folder is there");
+    let free = free.f_bavail * free.f_frsize;
+    assert!(
+        FREE_BYTES <= free,
+        "{free} bytes are free below {}, and this test wants {FREE_BYTES}: a full disk below would fail, and not the one \
+         that is made to",
+        scratch.path().display()
+    );
     OwnDisk::new(scratch, DISK_BYTES).unwrap_or_else(|reason| {
         panic!(
             "no disk that can be made to fail (it takes root, or sudo, loop devices, and python3; no \
@@ -86,7 +96,7 @@ fn one_of_three_is_fenced_and_filled_again_when_its_disk_is_back() {
         .set("RINGTAIL_LOG_REBUILD_BYTES_PER_SECOND", "1GiB")
         .set("RINGTAIL_LOG_RETENTION_BYTES", "4GiB")
         .set("RINGTAIL_SHARDS", 2);
-    let account = Account::new(&scratch);
+    let account = Account::gentle(&scratch);
 
     // It fails under load.
     account.load_and_kill(&setup, LOAD_MS, |server| {
@@ -138,7 +148,7 @@ fn a_disk_that_is_not_mounted_is_waited_for_and_its_folder_left_alone() {
         );
         return;
     }
-    let account = Account::new(&scratch);
+    let account = Account::gentle(&scratch);
     account.load_and_kill(&setup, LOAD_MS, |server| {
         wait_for_state(server, &away, "in-service");
     });
