@@ -47,6 +47,9 @@ pub(super) struct Queue {
     under_way: usize,
     /// Nothing is sent before what is under way has been answered.
     halted: bool,
+    /// The broker has something of this producer. Before that it takes any sequence number from it, also one behind a batch
+    /// that it has refused, so there is one batch under way at a time.
+    is_known: bool,
     next_sequence: i32,
 }
 
@@ -71,7 +74,8 @@ impl Queue {
 
     /// Whether there is something to send now.
     pub(super) fn is_ready(&self) -> bool {
-        !self.halted && self.begun < self.lots.len()
+        let may = self.is_known || self.under_way == 0;
+        may && !self.halted && self.begun < self.lots.len()
     }
 
     /// The next batch, as this producer's, with its number here; it counts as sent.
@@ -110,6 +114,7 @@ impl Queue {
 
     /// The broker has it; gives whose it was.
     pub(super) fn delivered(&mut self, number: u64) -> Option<Mark> {
+        self.is_known = true;
         self.answered();
         let at = number.checked_sub(self.first)?;
         let lot = self.lots.get_mut(at as usize)?;
@@ -174,6 +179,7 @@ impl Queue {
     pub(super) fn renumber(&mut self) {
         debug_assert_eq!(self.under_way, 0, "a batch under way has its number");
         self.next_sequence = 0;
+        self.is_known = false;
         for lot in &mut self.lots {
             lot.sequence = None;
         }
@@ -215,8 +221,12 @@ mod tests {
         }
     }
 
+    /// Of a producer that the broker knows.
     fn queue(lots: u32) -> Queue {
-        let mut queue = Queue::default();
+        let mut queue = Queue {
+            is_known: true,
+            ..Queue::default()
+        };
         for part in 0..lots {
             queue.push(Lot::new(mark(part), vec![0; BATCH_HEADER_BYTES + 1]));
         }
@@ -261,6 +271,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_follows_the_first_batch_before_the_broker_has_it() {
+        let mut queue = queue(3);
+        queue.renumber();
+        assert_eq!(sends(&mut queue), [(0, 0)]);
+        assert!(queue.came_back(0));
+        assert_eq!(sends(&mut queue), [(0, 0)]);
+        assert_eq!(queue.delivered(0), Some(mark(0)));
+        assert_eq!(sends(&mut queue), [(1, 10), (2, 20)]);
+    }
+
+    #[test]
     fn a_lost_connection_takes_nothing_with_it() {
         let mut queue = queue(3);
         let sent = [send(&mut queue).unwrap(), send(&mut queue).unwrap()];
@@ -268,7 +289,7 @@ mod tests {
         assert_eq!(sends(&mut queue), [sent[0], sent[1], (2, 20)]);
         queue.lost();
         queue.renumber();
-        queue.next_sequence = i32::MAX - 9;
+        (queue.is_known, queue.next_sequence) = (true, i32::MAX - 9);
         let again = sends(&mut queue);
         // Behind the highest number comes 0.
         assert_eq!(again, [(0, i32::MAX - 9), (1, 0), (2, 10)]);
