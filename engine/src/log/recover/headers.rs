@@ -2,6 +2,7 @@
 
 use super::super::disk::Disk;
 use super::super::format::frame::FrameHeader;
+use super::super::format::loss::Losses;
 use super::super::format::section::{BatchRow, Frame};
 use super::super::format::segment::{HEADER_BYTES, Kind, Opening, SegmentHeader};
 use super::super::format::{Defect, StoreId};
@@ -68,7 +69,7 @@ impl<'a, D: Disk> Recovery<'a, D> {
             deleted: BTreeMap::new(),
             membership: None,
             forwarded: None,
-            losses: Vec::new(),
+            losses: Losses::default(),
             floor: Offset(0),
             closed: false,
             life_max: Life(0),
