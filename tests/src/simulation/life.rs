@@ -13,13 +13,19 @@ impl Run {
         // After some starts the next crash comes at once, while an older end may still lie behind the new one.
         let is_cut = std::mem::take(&mut self.reordered) && !self.random.one_in(4);
         let is_short = is_cut || self.random.one_in(4);
-        let operations = if is_short {
+        // What was left out comes back while it still reaches further.
+        let is_apart = std::mem::take(&mut self.apart) && !self.random.one_in(4);
+        let operations = if is_apart {
+            1 + self.random.below(4)
+        } else if is_short {
             1 + self.random.below(8)
         } else {
             20 + self.random.below(220)
         };
         let steps = if end == End::Stop {
             STEPS_MAX
+        } else if is_apart {
+            30 + self.random.below(40 + 20 * self.plan.polls_max)
         } else if is_cut {
             self.random.below(8)
         } else if is_short {
@@ -70,7 +76,7 @@ impl Run {
         self.power_off(end);
         if self.is_alone() {
             self.harm_alone(end);
-        } else {
+        } else if !is_apart {
             self.harm_one(end);
         }
         Ok(())
