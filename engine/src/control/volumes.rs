@@ -122,7 +122,9 @@ pub(crate) fn overview(
         pieces_repaired: scrubs.values().map(|scrub| scrub.repaired).sum(),
         pieces_lost: scrubs.values().map(|scrub| scrub.lost).sum(),
         losses_accepted: losses.values().map(|lost| lost.places).sum(),
-        offsets_lost: losses.values().map(|lost| lost.offsets).sum(),
+        offsets_lost: losses
+            .values()
+            .fold(0, |sum, lost| sum.saturating_add(lost.offsets)),
     }
 }
 

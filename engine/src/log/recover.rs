@@ -24,7 +24,7 @@ use super::disk::Disk;
 use super::format::footer::{Footer, Place};
 use super::format::forwarded::Forwarded;
 use super::format::frame::FrameHeader;
-use super::format::loss::Loss;
+use super::format::loss::Losses;
 use super::format::section::{Frame, Membership};
 use super::format::segment::{HEADER_BYTES, Kind, Opening};
 use super::format::{Defect, StoreId};
@@ -147,7 +147,7 @@ pub struct Recovered<F> {
     /// How far it was forwarded, if ever.
     pub forwarded: Option<Forwarded>,
     /// Everything that was ever lost and recorded, and what is to be recorded by the next frame.
-    pub losses: Vec<Loss>,
+    pub losses: Losses,
     /// Where topics begin that have no extent: below it, offsets may have been in use that are lost.
     pub floor: Offset,
     /// The last segment that was walked has a damaged place: nothing may be written behind it.

@@ -1,6 +1,6 @@
 //! What a journal tells operators of its volumes: plain values that cross cores.
 
-use super::format::loss::Loss;
+use super::format::loss::Losses;
 use crate::unit::JournalId;
 
 /// How one volume stands for one journal.
@@ -42,11 +42,10 @@ pub struct LossCounts {
 }
 
 impl LossCounts {
-    pub fn of(losses: &[Loss]) -> Self {
-        let ranges = losses.iter().flat_map(|loss| &loss.topics);
+    pub fn of(losses: &Losses) -> Self {
         Self {
-            places: losses.len() as u64,
-            offsets: ranges.map(|range| range.next.0 - range.first.0).sum(),
+            places: losses.places(),
+            offsets: losses.offsets(),
         }
     }
 }

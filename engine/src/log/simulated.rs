@@ -57,6 +57,9 @@ impl Random {
 pub struct Behaviour {
     /// An operation takes fewer polls than this; how many is drawn for each.
     pub polls_max: u64,
+    /// One in so many operations takes so many polls more, while others go past it; 0 for never.
+    pub stalls: u64,
+    pub stall_polls: u64,
     /// Bytes that all files may have; `None` for no bound.
     pub capacity: Option<u64>,
     /// One in so many operations of any kind fails with EIO; `None` for never.
@@ -73,6 +76,8 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             polls_max: 6,
+            stalls: 0,
+            stall_polls: 0,
             capacity: None,
             error_one_in: None,
             errors: Chances::NEVER,

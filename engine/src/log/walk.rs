@@ -3,7 +3,7 @@
 use super::disk::Disk;
 use super::format::frame::{FrameHeader, HEADER_BYTES};
 use crate::limit::{BLOCK_BYTES, FRAME_BYTES_MAX};
-use futures_util::{StreamExt as _, stream};
+use futures_util::stream::{self, LocalBoxStream, StreamExt as _};
 use std::io;
 
 /// What is read at once of a file that is read as a whole.
@@ -112,6 +112,79 @@ impl<'a, D: Disk> Window<'a, D> {
     }
 }
 
+/// The frame headers of a file, on any block border, one after the other: however many there are, each byte is
+/// read once.
+pub struct Scan<'a, D: Disk> {
+    reads: LocalBoxStream<'a, io::Result<Piece<D::Buffer>>>,
+    piece: Option<Piece<D::Buffer>>,
+    /// Where to go on.
+    from: u64,
+}
+
+/// Bytes of a file.
+struct Piece<B> {
+    position: u64,
+    bytes: usize,
+    buffer: B,
+}
+
+impl<'a, D: Disk> Scan<'a, D> {
+    /// Looks between `from` and the end of the file.
+    pub fn new(disk: &'a D, file: &'a D::File, from: u64, file_bytes: u64) -> Self {
+        let steps = (from..file_bytes).step_by(SCAN_BYTES as usize);
+        let reads = steps.map(move |position| async move {
+            let bytes = SCAN_BYTES.min(file_bytes - position) as usize;
+            let buffer = read_whole(disk, file, position, bytes).await?;
+            Ok(Piece {
+                position,
+                bytes,
+                buffer,
+            })
+        });
+        Self {
+            reads: stream::iter(reads).buffered(SCANS_AT_ONCE).boxed_local(),
+            piece: None,
+            from,
+        }
+    }
+
+    /// The next header that `wanted` accepts.
+    pub async fn next(
+        &mut self,
+        wanted: impl Fn(&FrameHeader) -> bool,
+    ) -> io::Result<Option<FrameHeader>> {
+        loop {
+            if let Some(header) = self.next_here(&wanted) {
+                return Ok(Some(header));
+            }
+            match self.reads.next().await {
+                Some(piece) => self.piece = Some(piece?),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// As `next`, in what is read already.
+    fn next_here(&mut self, wanted: impl Fn(&FrameHeader) -> bool) -> Option<FrameHeader> {
+        let piece = self.piece.as_ref()?;
+        let bytes = &piece.buffer.as_ref()[..piece.bytes];
+        while let Some(block) = bytes.get((self.from - piece.position) as usize..) {
+            if block.len() < HEADER_BYTES {
+                break;
+            }
+            let at = self.from;
+            self.from += BLOCK_BYTES;
+            if let Ok((header, _)) = FrameHeader::decode(block)
+                && header.position == at
+                && wanted(&header)
+            {
+                return Some(header);
+            }
+        }
+        None
+    }
+}
+
 /// The first header between `from` and the end of the file, on any block border, that `wanted` accepts.
 pub async fn find_frames<D: Disk>(
     disk: &D,
@@ -120,28 +193,5 @@ pub async fn find_frames<D: Disk>(
     file_bytes: u64,
     wanted: impl Fn(&FrameHeader) -> bool,
 ) -> io::Result<Option<FrameHeader>> {
-    let steps = (from..file_bytes).step_by(SCAN_BYTES as usize);
-    let reads = steps.map(|position| async move {
-        let step = SCAN_BYTES.min(file_bytes - position) as usize;
-        let buffer = read_whole(disk, file, position, step).await?;
-        Ok::<_, io::Error>((position, step, buffer))
-    });
-    let mut reads = stream::iter(reads).buffered(SCANS_AT_ONCE);
-    while let Some(read) = reads.next().await {
-        let (position, step, buffer) = read?;
-        let bytes = &buffer.as_ref()[..step];
-        for (index, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
-            if block.len() < HEADER_BYTES {
-                continue;
-            }
-            let at = position + index as u64 * BLOCK_BYTES;
-            if let Ok((header, _)) = FrameHeader::decode(block)
-                && header.position == at
-                && wanted(&header)
-            {
-                return Ok(Some(header));
-            }
-        }
-    }
-    Ok(None)
+    Scan::new(disk, file, from, file_bytes).next(wanted).await
 }

@@ -364,7 +364,7 @@ impl Client<'_> {
     }
 
     /// Looks at a copy of the disk as a crash just now would leave it: an older state of this volume.
-    fn branch(&mut self) -> Result<(), String> {
+    pub fn branch(&mut self) -> Result<(), String> {
         if self.is_damaged() || 1 < self.run.disks.len() && self.run.harmed {
             return Ok(());
         }
@@ -380,6 +380,7 @@ impl Client<'_> {
         }
         self.run
             .tell(|| "a copy of the disks is started".to_owned());
+        branch.ahead = None;
         branch.random = ringtail::log::simulated::Random::new(self.run.random.draw());
         branch.time = std::rc::Rc::new(std::cell::Cell::new(self.run.time.get()));
         let started = branch.boot();

@@ -6,7 +6,7 @@ use super::evidence::is_segment;
 use ringtail::limit::BLOCK_BYTES;
 use ringtail::log::format::footer::{FOOTER_BYTES, Footer, read_index};
 use ringtail::log::format::frame::{FrameHeader, HEADER_BYTES, SectionKind};
-use ringtail::log::format::loss::{Loss, LostRange, write_losses};
+use ringtail::log::format::loss::{Loss, Losses, LostRange, write_losses};
 use ringtail::log::format::section::Frame;
 use ringtail::log::format::segment::SegmentHeader;
 use ringtail::log::simulated::SimulatedDisk;
@@ -105,7 +105,11 @@ impl Pieces {
                 topics: (0..u128::from(first)).map(range).collect(),
                 untold: first as u32 % 2,
             };
-            let losses: Vec<_> = (1..=count).map(loss).collect();
+            let losses = Losses {
+                told: (1..=count).map(loss).collect(),
+                untold: count as u32 / 2,
+                untold_offsets: count * 3,
+            };
             let mut piece = Vec::new();
             write_losses(&losses, &mut piece);
             self.keep("loss", "losses", &piece);

@@ -7,6 +7,8 @@ use ringtail::limit::BLOCK_BYTES;
 use ringtail::log::format::frame::{FrameHeader, HEADER_BYTES};
 use ringtail::log::format::segment::SegmentHeader;
 use ringtail::log::simulated::SimulatedDisk;
+use ringtail::unit::{JournalId, Sequence};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A frame header that was found on a disk.
@@ -76,6 +78,39 @@ pub fn frames(disk: &SimulatedDisk) -> Vec<Seen> {
         }
     }
     seen
+}
+
+/// The volume that alone goes on where all others end, in some journal.
+pub fn ahead(disks: &[SimulatedDisk]) -> Option<usize> {
+    if disks.len() == 1 {
+        return None;
+    }
+    let mut ends: BTreeMap<JournalId, Vec<u64>> = BTreeMap::new();
+    let all: Vec<Vec<Seen>> = disks.iter().map(frames).collect();
+    for header in all.iter().flatten().map(|seen| &seen.header) {
+        let durable = header.durable_upto.map_or(0, Sequence::get);
+        let ends = ends.entry(header.journal).or_default();
+        ends.resize(disks.len(), 0);
+        for end in ends {
+            *end = durable.max(*end);
+        }
+    }
+    for (journal, ends) in &mut ends {
+        for (end, frames) in ends.iter_mut().zip(&all) {
+            let mine = frames.iter().filter(|seen| seen.header.journal == *journal);
+            let there: BTreeSet<u64> = mine.map(|seen| seen.header.sequence.get()).collect();
+            while there.contains(&(*end + 1)) {
+                *end += 1;
+            }
+        }
+    }
+    let first = |ends: &Vec<u64>| {
+        let most = *ends.iter().max()?;
+        let mut furthest = (0..ends.len()).filter(|volume| ends[*volume] == most);
+        let alone = furthest.next()?;
+        furthest.next().is_none().then_some(alone)
+    };
+    ends.values().find_map(first)
 }
 
 /// Whether a frame of `right` is hit by the damage at `places` of `disk`: in what it says, or in the header of its

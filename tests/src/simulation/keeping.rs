@@ -88,17 +88,27 @@ impl Client<'_> {
     }
 
     /// Waits while the store's ticks go on. With a full disk that may be for ever, so it ends.
-    async fn have_patience<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+    async fn have_patience<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, String> {
         let mut work = std::pin::pin!(work);
+        let mut rewritten = self.machine.rewritten();
         for _ in 0..PATIENCE_TICKS {
             let tick = std::pin::pin!(pause(TICK_POLLS));
             if let Either::Left((done, _)) = future::select(work.as_mut(), tick).await {
-                return Some(done);
+                return Ok(Some(done));
+            }
+            if std::mem::replace(&mut rewritten, self.machine.rewritten()) != rewritten {
+                // What was asked for is not durable yet, and the log may have thrown away what it makes dead.
+                let count = "recovery: a segment rewritten before an answer";
+                self.run.report.count(count);
+                self.branch()?;
             }
             self.tick();
         }
         self.run.report.count("operation: given up");
-        None
+        Ok(None)
     }
 
     /// Lets the older records of a topic go: what is below is not shown any more, what is above is there.
@@ -125,7 +135,7 @@ impl Client<'_> {
             format!("journal {journal}: {number} goes below {low}, {before_ms:?}")
         });
         let work = handle.truncate(topic, Offset(low), before_ms);
-        let truncated = self.have_patience(work).await;
+        let truncated = self.have_patience(work).await?;
         self.hear()?;
         let Some(truncated) = truncated else {
             return Ok(());
@@ -201,7 +211,7 @@ impl Client<'_> {
             .tell_operation(|| format!("topic {number} is deleted"));
         self.run.topics[number].deletion = Deletion::Asked;
         let catalogue = self.machine.catalogue.journal().clone();
-        let removed = self.have_patience(catalogue.delete(&[id])).await;
+        let removed = self.have_patience(catalogue.delete(&[id])).await?;
         let Some(removed) = removed else {
             return Ok(());
         };

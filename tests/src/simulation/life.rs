@@ -5,28 +5,25 @@ use super::evidence::{self, is_segment};
 use super::run::{End, Live, Run, STEPS_MAX};
 use ringtail::log::simulated::{Aim, Halt, SimulatedDisk, Trick};
 
+/// How long a life is.
+struct Length {
+    /// A volume was left out that reaches further than the others.
+    is_apart: bool,
+    operations: u64,
+    /// Polls, for the clients' work.
+    steps: u64,
+}
+
 impl Run {
     /// Lives with a store until it ends one way or the other, and leaves its disk behind.
     pub fn live(&mut self, mut live: Live) -> Result<(), String> {
         let end = [End::Crash, End::Crash, End::Crash, End::Kill, End::Stop]
             [self.random.below(5) as usize];
-        // After some starts the next crash comes at once, while an older end may still lie behind the new one.
-        let is_cut = std::mem::take(&mut self.reordered) && !self.random.one_in(4);
-        let is_short = is_cut || self.random.one_in(4);
-        let operations = if is_short {
-            1 + self.random.below(8)
-        } else {
-            20 + self.random.below(220)
-        };
-        let steps = if end == End::Stop {
-            STEPS_MAX
-        } else if is_cut {
-            self.random.below(8)
-        } else if is_short {
-            self.random.below(80)
-        } else {
-            40 + self.random.below(operations * 30)
-        };
+        let Length {
+            is_apart,
+            operations,
+            steps,
+        } = self.draw_length(end);
         self.choose_victim();
         if self.random.one_in(6) {
             self.trick_a_write();
@@ -70,10 +67,42 @@ impl Run {
         self.power_off(end);
         if self.is_alone() {
             self.harm_alone(end);
-        } else {
+        } else if !is_apart {
             self.harm_one(end);
         }
         Ok(())
+    }
+
+    /// How much of a life there is before it ends so.
+    fn draw_length(&mut self, end: End) -> Length {
+        // After some starts the next crash comes at once, while an older end may still lie behind the new one.
+        let is_cut = std::mem::take(&mut self.reordered) && !self.random.one_in(4);
+        let is_short = is_cut || self.random.one_in(4);
+        // What was left out comes back while it still reaches further.
+        let is_apart = std::mem::take(&mut self.apart) && !self.random.one_in(4);
+        let operations = if is_apart {
+            1 + self.random.below(4)
+        } else if is_short {
+            1 + self.random.below(8)
+        } else {
+            20 + self.random.below(220)
+        };
+        let steps = if end == End::Stop {
+            STEPS_MAX
+        } else if is_apart {
+            30 + self.random.below(40 + 20 * self.plan.polls_max)
+        } else if is_cut {
+            self.random.below(8)
+        } else if is_short {
+            self.random.below(80)
+        } else {
+            40 + self.random.below(operations * 30)
+        };
+        Length {
+            is_apart,
+            operations,
+            steps,
+        }
     }
 
     /// One write will be lost or go elsewhere, without a word.

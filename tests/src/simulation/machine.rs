@@ -224,6 +224,12 @@ impl Machine {
         self.journals.iter().chain([self.catalogue.journal()])
     }
 
+    /// Segments that were rewritten, in this life.
+    pub fn rewritten(&self) -> u64 {
+        let sizes = self.journals.iter().map(Journal::size);
+        sizes.map(|size| size.tidied.repacked).sum()
+    }
+
     /// How the volumes stand that are not in service, with the reasons.
     pub fn standing(&self) -> String {
         let mut text = String::new();

@@ -8,6 +8,7 @@
 //! | `plan`     | what is drawn once for a run                                   |
 //! | `machine`  | the store, started as the program starts it                    |
 //! | `run`      | starts and crashes                                             |
+//! | `absence`  | volumes that a start is not told of                           |
 //! | `life`     | what happens between them, and how it ends                     |
 //! | `client`   | what clients and operators ask of a running store              |
 //! | `keeping`  | what is let go of: retention, truncated and deleted topics     |
@@ -20,6 +21,7 @@
 //! | `corpus`   | what fuzzers of the log's decoders begin with                                   |
 //! | `report`   | what happened: operations, faults that fired, ways of recovery |
 
+pub mod absence;
 pub mod check;
 pub mod client;
 pub mod corpus;

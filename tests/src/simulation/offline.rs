@@ -126,7 +126,8 @@ impl Run {
     /// Reads every volume that holds the whole store, which was stopped.
     pub fn read_stopped(&mut self, machine: &Machine, whole: bool) -> Result<(), String> {
         for volume in 0..self.disks.len() {
-            let left_out = volume == self.victim && (!whole || self.harmed);
+            let left_out = (volume == self.victim && (!whole || self.harmed))
+                || !self.configured.contains(&volume);
             if left_out && !self.is_alone() || !self.disks[volume].damaged().is_empty() {
                 continue;
             }

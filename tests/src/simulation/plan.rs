@@ -4,7 +4,7 @@ use ringtail::log::format::StoreId;
 use ringtail::log::journal::{Keeping, Settings};
 use ringtail::log::mirror::Rules;
 use ringtail::log::retention::{self, Bound, Rule, Wildcard};
-use ringtail::log::simulated::Random;
+use ringtail::log::simulated::{Behaviour, Random};
 use ringtail::log::{Copies, Flush, Origin};
 use ringtail::unit::JournalId;
 
@@ -39,6 +39,9 @@ pub struct Plan {
     pub flush: Flush,
     /// Operations of the disk take fewer polls than this.
     pub polls_max: u64,
+    /// As the disk's: one in so many operations takes so many polls more; 0 for never.
+    pub stalls: u64,
+    pub stall_polls: u64,
     /// Events are mostly shorter than this.
     pub event_bytes: u64,
 }
@@ -78,6 +81,8 @@ impl Plan {
                 Flush::DataSync
             },
             polls_max: [2, 6, 6, 20][random.below(4) as usize],
+            stalls: random.below(2) * (40 + random.below(240)),
+            stall_polls: 100 + random.below(1_200),
             event_bytes: [60, 60, 300, 3000][random.below(4) as usize],
         }
     }
@@ -110,6 +115,16 @@ impl Plan {
             0 => 0,
             more => 1 + more,
         };
+    }
+
+    /// Disks without faults, as fast as they are.
+    pub fn calm(&self) -> Behaviour {
+        Behaviour {
+            polls_max: self.polls_max,
+            stalls: self.stalls,
+            stall_polls: self.stall_polls,
+            ..Behaviour::default()
+        }
     }
 
     pub fn rules(&self) -> Rules {

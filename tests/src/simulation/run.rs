@@ -1,5 +1,6 @@
 //! One run: a store's lives between crashes, until enough was done.
 
+use super::absence::absent_volumes;
 use super::evidence;
 use super::machine::{Machine, Refusal, start};
 use super::model::Account;
@@ -101,6 +102,10 @@ pub struct Run {
     pub peace: bool,
     /// Rules were in use under which no volume may be absent without an operator's word.
     pub strict: bool,
+    /// The volume that a crash has left with frames that no other has.
+    pub ahead: Option<usize>,
+    /// One is left out of the configuration with such frames, and they go on elsewhere with others.
+    pub apart: bool,
     /// Numbers of volumes that the operator goes on without at the next start.
     pub without: Vec<u32>,
 }
@@ -162,6 +167,8 @@ impl Run {
             reordered: false,
             peace: false,
             strict: plan.volumes_min == 1,
+            ahead: None,
+            apart: false,
             without: Vec::new(),
         }
     }
@@ -205,10 +212,7 @@ impl Run {
 
     /// The disk without faults, as fast as the plan says.
     pub fn calm(&self) -> Behaviour {
-        Behaviour {
-            polls_max: self.plan.polls_max,
-            ..Behaviour::default()
-        }
+        self.plan.calm()
     }
 
     /// Storage faults that an operation may answer for, since this life began.
@@ -285,29 +289,6 @@ impl Run {
         Err("the store does not start on a disk without faults".to_owned())
     }
 
-    /// An operator may forget volumes; the later starts have all.
-    fn choose_configured(&mut self, attempt: u32) {
-        self.configured = (0..self.disks.len()).collect();
-        let quiet = !self.is_alone() && !self.harmed && !self.topics.is_empty();
-        if !quiet || self.peace || 2 <= attempt || !self.random.one_in(5) {
-            return;
-        }
-        // One that is sound stays, so that it is not a new store.
-        let stays = (self.victim + 1 + self.random.below(2) as usize) % self.disks.len();
-        let random = &mut self.random;
-        self.configured
-            .retain(|volume| *volume == stays || random.one_in(2));
-        let missing = |volume: &usize| !self.configured.contains(volume);
-        let mut missing = (0..self.disks.len()).filter(missing);
-        if let (Some(one), None) = (missing.next(), missing.next()) {
-            // The others may go on without it, whatever becomes of this start.
-            self.victim = one;
-            self.harmed = true;
-        }
-        let configured = &self.configured;
-        self.tell(|| format!("configured: {configured:?}"));
-    }
-
     fn places(&self) -> Vec<(Rc<str>, Sabotaged)> {
         let place = |volume: &usize| {
             let disk = Sabotaged::new(self.disks[*volume].clone(), self.options.bug);
@@ -381,11 +362,16 @@ impl Run {
             self.power_off(end);
             return Ok(());
         }
+        let is_absent = refusal.to_string().contains("may have lost its newest");
         if self.configured.len() < self.disks.len() {
+            if is_absent && self.apart {
+                self.without = absent_volumes(&refusal.to_string());
+                self.report
+                    .count("recovery: went on apart, as the operator said");
+            }
             self.power_off(End::Crash);
             return Ok(());
         }
-        let is_absent = refusal.to_string().contains("may have lost its newest");
         let hurt = self.harmed || 0 < self.faults();
         if is_absent && !self.is_alone() && self.strict && hurt {
             if self.harmed {
@@ -431,6 +417,7 @@ impl Run {
             };
         }
         self.reordered |= reordered < self.reorderings();
+        self.ahead = evidence::ahead(&self.disks);
         let damaged = !self.victim().damaged().is_empty();
         if self.is_alone() && damaged && !evidence::is_proven(self.victim()) {
             self.report.count("damage that nothing proves, mended");
@@ -458,15 +445,6 @@ impl Run {
         self.report.add("operations", self.operations);
         self.report.digest = digest ^ self.random.draw();
     }
-}
-
-/// The numbers that a refusal names, as an operator reads them.
-fn absent_volumes(text: &str) -> Vec<u32> {
-    let named = text.split("volume ").skip(1).filter_map(|rest| {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
-        rest[..digits].parse().ok()
-    });
-    named.collect()
 }
 
 /// Whether an operation hears of it.

@@ -13,12 +13,8 @@ pub struct Weather {
 
 impl Weather {
     pub fn calm(plan: &Plan) -> Self {
-        let behaviour = Behaviour {
-            polls_max: plan.polls_max,
-            ..Behaviour::default()
-        };
         Self {
-            behaviour,
+            behaviour: plan.calm(),
             steps: None,
         }
     }

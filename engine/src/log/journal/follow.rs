@@ -323,7 +323,7 @@ impl<D: Disk> Follower<D> {
         let lost = {
             let inner = self.journal.inner.borrow();
             let holds = |first: Sequence, last: Sequence| first <= self.next && self.next <= last;
-            let mut losses = inner.losses.iter();
+            let mut losses = inner.losses.told.iter();
             losses
                 .find(|loss| holds(loss.first, loss.last))
                 .map(|loss| loss.last)

@@ -52,7 +52,7 @@ pub use topic::Extent;
 use super::disk::Disk;
 use super::format::StoreId;
 use super::format::frame::SectionKind;
-use super::format::loss::Loss;
+use super::format::loss::Losses;
 use super::retention::Rules;
 use super::wake::Receipt;
 use super::{Flush, Origin};
@@ -172,7 +172,7 @@ struct Inner<D: Disk> {
     clock: Rc<dyn Fn() -> Micros>,
     epoch: Epoch,
     /// Everything that was ever lost, as the next opening frame says.
-    losses: Rc<Vec<Loss>>,
+    losses: Rc<Losses>,
     /// Footers are written when a frame after this one is durable: before, a loss in them may not be recorded.
     seal_after: Option<Sequence>,
     topics: Topics,
@@ -401,8 +401,8 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Everything that was ever lost and accepted, oldest first.
-    pub fn losses(&self) -> Rc<Vec<Loss>> {
+    /// Everything that was ever lost and accepted.
+    pub fn losses(&self) -> Rc<Losses> {
         self.inner.borrow().losses.clone()
     }
 

@@ -12,7 +12,6 @@ mod stretch;
 use super::super::disk::Disk;
 use super::super::format::batch::Batch;
 use super::super::format::footer::{Index, Place};
-use super::super::format::loss;
 use super::super::planted::{self, Planted};
 use super::super::wake::{Pass, yield_now};
 use super::super::walk::read_whole;
@@ -246,7 +245,7 @@ impl<D: Disk> Journal<D> {
     /// The first offset from `offset` on that is not among the lost.
     pub(super) fn after_losses(&self, topic: TopicIndex, offset: Offset) -> Offset {
         let inner = self.inner.borrow();
-        loss::after_losses(&inner.losses, inner.topics.id(topic), offset)
+        inner.losses.after(inner.topics.id(topic), offset)
     }
 
     /// Whoever has read to the end wants to read on from memory.

@@ -282,12 +282,15 @@ impl<D: Disk> Inner<D> {
             .enumerate()
             .take_while(|(_, sealed)| !sealed.being_sealed);
         let poor = |look: Look| look.living * 100 < look.bytes * below;
+        // However much is alive: else there would be no end of what has to be remembered.
+        let crowd = self.topics.crowd().filter(|_| 0 < below);
         let mut poor = ready.filter(|(at, sealed)| {
             let is_next = *at == 0 && sealed.look.is_some_and(|look| look.living == 0);
             let free = !sealed.held && !sealed.unfit && !is_next && !self.waits(*at);
             // Recovery goes on from the segment behind, so that one's first frame must be there to stay.
             let after = self.opening_after(*at).map(|next| next.first);
-            free && after.is_some() && after <= self.durable && sealed.look.is_some_and(poor)
+            let due = |look| poor(look) || Some(sealed.clean_to) < crowd;
+            free && after.is_some() && after <= self.durable && sealed.look.is_some_and(due)
         });
         poor.next().map(|(_, sealed)| sealed.life)
     }

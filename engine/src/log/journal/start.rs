@@ -2,7 +2,7 @@
 
 use super::super::disk::Disk;
 use super::super::format::frame::SectionKind;
-use super::super::format::loss::{self, Loss};
+use super::super::format::loss::{self, Losses};
 use super::super::format::section::{self, CheckpointRow};
 use super::super::format::segment::HEADER_BYTES;
 use super::super::mirror::unless_too_few;
@@ -48,7 +48,7 @@ pub(super) fn definitions(topics: &[(TopicId, Arc<str>)]) -> Vec<u8> {
 }
 
 /// A section that says what was ever lost; most journals have none.
-fn loss_section(losses: &[Loss]) -> Option<(SectionKind, Vec<u8>)> {
+fn loss_section(losses: &Losses) -> Option<(SectionKind, Vec<u8>)> {
     let mut contents = Vec::new();
     loss::write_losses(losses, &mut contents);
     (!losses.is_empty()).then_some((SectionKind::LOSS, contents))

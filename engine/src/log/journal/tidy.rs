@@ -99,7 +99,10 @@ impl<D: Disk> Tidier<D> {
                 return;
             }
             let next = inner.next_sequence;
-            inner.topics.close_graves(next);
+            // A tombstone that waits in line gets a number that is not known yet.
+            if inner.system.is_empty() {
+                inner.topics.close_graves(next);
+            }
             (inner.topics.cuts, inner.age_look_us())
         };
         let is_age = age_us.is_some_and(|age_us| {
@@ -129,11 +132,12 @@ impl<D: Disk> Tidier<D> {
         if is_round {
             let mut inner = self.journal.inner.borrow_mut();
             inner.topics.set_dead(&sum.dead);
-            inner.forget_tombstones();
             let took = inner.tidy_at.since(now) * ROUND_PARTS;
             let from = inner.tidy_at.0 + took.max(ROUND_US_MIN);
             self.round = Some((cuts, Micros(from)));
         }
+        // Segments go for other reasons, too, than that something was cut.
+        self.journal.inner.borrow_mut().forget_tombstones();
         self.journal.bells.prepare.ring();
         if self.no_room_until <= now {
             self.repack_next(now).await;
@@ -254,6 +258,9 @@ impl<D: Disk> Inner<D> {
 
     /// Forgets deleted topics of which no segment says anything.
     fn forget_tombstones(&mut self) {
+        if self.topics.buried.is_empty() {
+            return;
+        }
         let sealed = self.sealed.iter().map(|sealed| sealed.clean_to);
         let others = self.closing.iter().chain(&self.open);
         let oldest = sealed.chain(others.map(|open| open.opening.first));

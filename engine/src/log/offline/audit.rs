@@ -6,7 +6,6 @@
 use super::super::disk::Disk as _;
 use super::super::format::footer::{self, FOOTER_BYTES, Footer, IndexTopic, Place};
 use super::super::format::frame::FrameHeader;
-use super::super::format::loss::after_losses;
 use super::super::format::section::{CheckpointRow, Frame};
 use super::super::format::segment::{HEADER_BYTES, Kind};
 use super::super::format::{Defect, checksum};
@@ -85,7 +84,7 @@ impl<'a> Audit<'a> {
             let lives = |row: &CheckpointRow| !self.deleted.contains(&row.topic);
             for row in rows.into_iter().filter(lives) {
                 let low = extents.get(&row.topic).map_or(row.low, |extent| extent.low);
-                let low = after_losses(&self.chain.losses, row.topic, low);
+                let low = self.chain.losses.after(row.topic, low);
                 if low < row.next {
                     let (id, low, next) = (id_text(row.topic), low.0, row.next.0);
                     let what = format!(

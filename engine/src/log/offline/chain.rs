@@ -7,7 +7,7 @@
 use super::super::disk::Disk as _;
 use super::super::format::Defect;
 use super::super::format::frame::FrameHeader;
-use super::super::format::loss::{self, Loss};
+use super::super::format::loss::Losses;
 use super::super::format::section::Frame;
 use super::super::format::segment::{HEADER_BYTES, Kind, Opening, SegmentHeader};
 use super::super::recover::Identity;
@@ -83,7 +83,7 @@ pub(super) struct Chain {
     /// What would follow the last frame, by recovery; `None` when recovery failed.
     pub(super) end: Option<Sequence>,
     /// What is recorded as lost.
-    pub(super) losses: Vec<Loss>,
+    pub(super) losses: Losses,
     /// Another process may recycle segments meanwhile.
     pub(super) running: bool,
 }
@@ -275,7 +275,7 @@ impl Chain {
     /// Whether the frames from `first` to before `next` are recorded as lost.
     fn is_lost(&self, first: Sequence, next: Sequence) -> bool {
         let last = Sequence::new(next.get() - 1).unwrap_or(first).max(first);
-        loss::covers(&self.losses, first, last)
+        self.losses.cover(first, last)
     }
 
     /// The frame that is wanted here, if it is whole.

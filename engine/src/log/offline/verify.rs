@@ -2,6 +2,7 @@
 
 use super::super::format::superblock::Superblock;
 use super::super::recover::RecoverError;
+use super::super::report::LossCounts;
 use super::super::store::{CATALOGUE, SUPERBLOCK};
 use super::audit::Audit;
 use super::repair::{self, Repairs};
@@ -37,6 +38,13 @@ pub(super) struct Report {
     pub(super) bytes: u64,
     /// Damaged places that are recorded as lost: nothing is amiss with them any more.
     pub(super) lost: u64,
+    /// What was given up with `--accept-loss` since the store was made, whatever is still there of it:
+    /// stretches, and offsets in them that may have been in use.
+    losses_accepted: u64,
+    offsets_lost: u64,
+    /// By journal: every volume tells the same.
+    #[serde(skip)]
+    losses: BTreeMap<JournalId, LossCounts>,
     damaged: u64,
     places: Vec<Place>,
     #[serde(flatten)]
@@ -63,6 +71,19 @@ impl Report {
                 what,
             });
         }
+    }
+
+    /// A volume that is behind may know of fewer.
+    fn note_losses(&mut self, journal: JournalId, counts: LossCounts) {
+        let known = self.losses.entry(journal).or_default();
+        known.places = known.places.max(counts.places);
+        known.offsets = known.offsets.max(counts.offsets);
+    }
+
+    fn sum_up(&mut self) {
+        let losses = self.losses.values();
+        self.losses_accepted = losses.clone().map(|lost| lost.places).sum();
+        self.offsets_lost = losses.fold(0, |sum, lost| sum.saturating_add(lost.offsets));
     }
 
     fn has(&self, file: &Path, position: u64) -> bool {
@@ -94,6 +115,7 @@ fn check(options: &Options, mut report: Report, out: &mut dyn Write) -> Result<b
         let volume = Volume::open(path)?;
         verify(&volume, options, &mut report)?;
     }
+    report.sum_up();
     let mut line = serde_json::to_vec(&report).map_err(|error| Error::Output(error.into()))?;
     line.push(b'\n');
     let written = out.write_all(&line).and_then(|()| out.flush());
@@ -157,6 +179,7 @@ fn verify_journal(
         refused,
         ..
     } = contents;
+    report.note_losses(chain.identity.journal, LossCounts::of(&chain.losses));
     let progress = progress(
         "verifying",
         chain.segments.len() as u64 * chain.identity.segment_bytes,

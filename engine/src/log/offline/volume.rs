@@ -1,6 +1,7 @@
 //! One volume of a store: whose it is, what its journals hold, and how much of it may be shown.
 
 use super::super::disk::Disk as _;
+use super::super::format::loss::Losses;
 use super::super::format::section::Frame;
 use super::super::format::segment::{HEADER_BYTES, SegmentHeader};
 use super::super::format::superblock::Superblock;
@@ -217,7 +218,7 @@ impl Volume {
                 identity,
                 segments,
                 end: None,
-                losses: Vec::new(),
+                losses: Losses::default(),
                 running: self.running,
             },
             extents: HashMap::new(),

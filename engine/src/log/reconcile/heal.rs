@@ -11,9 +11,9 @@ use super::super::format::segment::{HEADER_BYTES, Kind, Opening, SegmentHeader};
 use super::super::journal::read_footer;
 use super::super::mirror::Member;
 use super::super::recover::{RecoverError, frames_are_sorted, recover};
-use super::super::walk::{Window, find_frames, read_whole};
+use super::super::walk::{Scan, Window, read_whole};
 use super::{Copy, Permissions, Place};
-use crate::limit::{BLOCK_BYTES, REPAIRS_MAX};
+use crate::limit::REPAIRS_MAX;
 use crate::unit::{Life, Sequence};
 use std::cmp::Reverse;
 use std::io;
@@ -343,11 +343,11 @@ async fn newest_life<D: Disk>(
     place: Place<'_>,
 ) -> io::Result<Option<Life>> {
     let size = disk.size(file).await?;
-    let (mut newest, mut from) = (None, HEADER_BYTES as u64);
+    let mut newest = None;
+    let mut scan = Scan::new(disk, file, HEADER_BYTES as u64, size);
     let ours = |header: &FrameHeader| belongs(place, header, header.life, header.position);
-    while let Some(header) = find_frames(disk, file, from, size, ours).await? {
+    while let Some(header) = scan.next(ours).await? {
         newest = newest.max(Some(header.life));
-        from = header.position + BLOCK_BYTES;
     }
     Ok(newest)
 }

@@ -1,7 +1,6 @@
 //! Where a journal begins: behind everything that was let go of, whatever older files say of themselves.
 
 use super::super::disk::Disk;
-use super::super::format::loss::after_losses;
 use super::super::format::section::Frame;
 use super::super::format::segment::HEADER_BYTES;
 use super::super::walk::Window;
@@ -71,6 +70,6 @@ pub(in super::super) async fn lacks_front<D: Disk>(
         }
         let extent = found.extents.get(&row.topic);
         let low = extent.map_or(row.low, |extent| extent.low);
-        after_losses(&found.losses, row.topic, low) < row.next
+        found.losses.after(row.topic, low) < row.next
     })))
 }

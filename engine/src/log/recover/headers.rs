@@ -2,10 +2,11 @@
 
 use super::super::disk::Disk;
 use super::super::format::frame::FrameHeader;
+use super::super::format::loss::Losses;
 use super::super::format::section::{BatchRow, Frame};
 use super::super::format::segment::{HEADER_BYTES, Kind, Opening, SegmentHeader};
 use super::super::format::{Defect, StoreId};
-use super::super::walk::{Window, find_frames, read_whole};
+use super::super::walk::{Scan, Window, find_frames, read_whole};
 use super::{Found, Identity, RecoverError, Recovered, Recovery, during, segment_number};
 use crate::limit::{BLOCK_BYTES, FILES_AT_ONCE};
 use crate::unit::{Epoch, JournalId, Life, Offset, Sequence};
@@ -68,7 +69,7 @@ impl<'a, D: Disk> Recovery<'a, D> {
             deleted: BTreeMap::new(),
             membership: None,
             forwarded: None,
-            losses: Vec::new(),
+            losses: Losses::default(),
             floor: Offset(0),
             closed: false,
             life_max: Life(0),
@@ -152,13 +153,11 @@ impl<'a, D: Disk> Recovery<'a, D> {
         let size = segment.bytes;
         let whose = self.whose();
         let ours = |header: &FrameHeader| (header.store, header.journal) == whose;
-        let mut window = Window::new(self.disk, &segment.file, size);
-        let mut from = HEADER_BYTES as u64;
-        loop {
-            let next = find_frames(self.disk, &segment.file, from, size, ours).await;
-            let Some(header) = during(next, || format!("read {}", segment.name))? else {
-                break;
-            };
+        let file = segment.file.clone();
+        let mut scan = Scan::new(self.disk, &file, HEADER_BYTES as u64, size);
+        let mut window = Window::new(self.disk, &file, size);
+        while let Some(header) = during(scan.next(ours).await, || format!("read {}", segment.name))?
+        {
             self.found.life_max = self.found.life_max.max(header.life);
             let bytes = window.frame(header.position).await;
             let bytes = during(bytes, || format!("read {}", segment.name))?;
@@ -166,7 +165,6 @@ impl<'a, D: Disk> Recovery<'a, D> {
                 let file = segment.name.clone();
                 return Err(RecoverError::Header { file, defect });
             }
-            from = header.position + BLOCK_BYTES;
         }
         self.found.spare.push(segment);
         Ok(())
@@ -231,16 +229,12 @@ impl<'a, D: Disk> Recovery<'a, D> {
         let own = |header: &FrameHeader| self.belongs(header, spare.life, header.position);
         match self.oldest() {
             Some(oldest) if first.sequence < oldest.first => {
-                let mut from = at;
-                while let Some(header) = during(
-                    find_frames(self.disk, &spare.file, from, size, own).await,
-                    read,
-                )? {
+                let mut scan = Scan::new(self.disk, &spare.file, at, size);
+                while let Some(header) = during(scan.next(own).await, read)? {
                     let bytes = during(window.frame(header.position).await, read)?;
                     if self.is_needed(&header, bytes) {
                         return Ok(true);
                     }
-                    from = header.position + BLOCK_BYTES;
                 }
                 Ok(false)
             }

@@ -9,7 +9,7 @@
 use super::super::disk::Disk;
 use super::super::format::Defect;
 use super::super::format::frame::FrameHeader;
-use super::super::format::loss::{self, Loss, LostRange};
+use super::super::format::loss::{Loss, LostRange};
 use super::super::format::section::{BatchRow, Frame};
 use super::super::format::segment::{HEADER_BYTES, Kind, Opening};
 use super::super::walk::{Window, find_frames};
@@ -453,10 +453,10 @@ impl<D: Disk> Salvager<'_, D> {
         self.note(ranges);
         let mut recovered = self.recovery.found;
         let known = recovered.losses.clone();
-        let is_new = |wound: &Wound| !loss::covers(&known, wound.loss.first, wound.loss.last);
+        let is_new = |wound: &Wound| !known.cover(wound.loss.first, wound.loss.last);
         let wounds: Vec<_> = self.wounds.into_iter().filter(is_new).collect();
         let new = wounds.iter().map(|wound| wound.loss.clone());
-        recovered.losses.extend(new);
+        recovered.losses.told.extend(new);
         Salvage {
             recovered,
             wounds,

@@ -45,6 +45,8 @@ pub enum Fault {
     Error(Operation),
     /// ENOSPC, drawn or because the capacity is used up.
     NoSpace(Operation),
+    /// An operation took much longer than those around it.
+    Stalled,
     /// A read gave less than was asked for.
     ShortRead,
     /// A write was reported as done and went nowhere.

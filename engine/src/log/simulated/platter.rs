@@ -123,7 +123,11 @@ impl Platter {
 
     /// How many polls the next operation takes, and whether it fails.
     pub(super) fn draw(&mut self, operation: Operation) -> (u64, Option<Failure>) {
-        let polls = self.random.below(self.behaviour.polls_max);
+        let mut polls = self.random.below(self.behaviour.polls_max);
+        if 0 < self.behaviour.stalls && self.random.one_in(self.behaviour.stalls) {
+            polls += self.behaviour.stall_polls;
+            self.note(Fault::Stalled);
+        }
         let tally = self.tally.entry(operation).or_default();
         tally.begun += 1;
         let planned = self.planned.remove(&(operation, tally.begun));

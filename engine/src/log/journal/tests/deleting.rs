@@ -101,6 +101,60 @@ fn a_tombstone_is_kept_until_no_segment_names_the_topic() {
 }
 
 #[test]
+fn a_tombstone_goes_with_the_last_segment_that_names_the_topic_though_nothing_else_is_deleted() {
+    let retention = Settings {
+        retention_bytes: Some(6 * SEGMENT_BYTES),
+        ..settings()
+    };
+    let mut world = World::start(1, new_disk(1), retention, 8);
+    fill(&mut world, 60);
+    delete(&mut world, &[1]);
+    world.tidy(1_000);
+    assert_eq!(world.journal.buried(), [TopicId(1001)]);
+    for number in 0..200u32 {
+        world.store(&[event(0, vec![number as u8; 30_000])]);
+    }
+    world.tidy(2_000);
+    assert_eq!(world.journal.buried(), []);
+}
+
+/// Segments of which most is alive would be left as they are, and name topics for ever.
+#[test]
+fn a_crowd_of_tombstones_goes_and_what_is_alive_stays() {
+    let settings = Settings {
+        segment_bytes: 4 * SEGMENT_BYTES,
+        keeping: Keeping {
+            repack_below: 10,
+            ..Keeping::default()
+        },
+        ..settings()
+    };
+    let mut world = World::start(1, new_disk(1), settings.clone(), 8);
+    fill(&mut world, 120);
+    let before = world.values(0);
+    let few: Vec<u128> = (10_000..10_010).collect();
+    delete(&mut world, &few);
+    fill(&mut world, 120);
+    for seconds in 1..20 {
+        world.tidy(seconds * 100);
+    }
+    assert_eq!(world.journal.size().tidied.repacked, 0, "nothing presses");
+    let many: Vec<u128> = (20_000..20_001 + crate::limit::TOMBSTONES_MAX as u128 / 2).collect();
+    delete(&mut world, &many);
+    // Only now it is noted from where on nothing of them is written any more.
+    world.tidy(1_950);
+    fill(&mut world, 120);
+    for seconds in 20..60 {
+        world.tidy(seconds * 100);
+    }
+    let left = world.journal.buried().len();
+    assert!(left < crate::limit::TOMBSTONES_MAX / 2, "{left}");
+    let mut world = world.crash_and_start(2, settings, 8);
+    assert_eq!(world.values(0)[..before.len()], before);
+    assert_eq!(world.values(0).len(), 120);
+}
+
+#[test]
 fn truncation_lets_go_of_what_is_below_an_offset_or_older_than_a_time() {
     let mut world = World::new(1);
     for number in 0..60u64 {

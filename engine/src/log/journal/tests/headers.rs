@@ -2,6 +2,7 @@
 //! was let go of is not.
 
 use super::super::super::format::segment::{HEADER_BYTES, SegmentHeader};
+use super::super::super::simulated::Operation;
 use super::*;
 use crate::unit::Sequence;
 
@@ -98,6 +99,33 @@ fn frames_that_lie_elsewhere_are_not_missed() {
         let found = look(&disk, &settings());
         assert!(found.is_ok(), "{:?}", found.err());
     }
+}
+
+/// Many small frames that are in no use any more, in a file whose header is bad: each of them is looked at, and
+/// each byte is read no more than a few times.
+#[test]
+fn a_file_without_a_header_is_read_once_however_many_frames_are_in_it() {
+    let mut world = World::start(1, new_disk(1), with_retention(), 8);
+    for number in 0..200u32 {
+        world.store(&[event(number % 2, number.to_le_bytes())]);
+    }
+    world.settle();
+    let (names, _) = files(&world.disk, &with_retention());
+    let old = world.disk.contents(&names[0]).unwrap();
+    fill(&mut world, 2, 120);
+    let disk = world.disk.crash(&mut Random::new(1));
+    let (_, spare) = files(&disk, &with_retention());
+    let reads = |disk: &SimulatedDisk| {
+        let before = disk.tally()[&Operation::Read].begun;
+        let found = look(disk, &with_retention());
+        assert!(found.is_ok(), "{:?}", found.err());
+        disk.tally()[&Operation::Read].begun - before
+    };
+    assert!(disk.put(&spare[0], 0, &old));
+    let with_header = reads(&disk);
+    flip_header(&disk, &spare[0]);
+    let without = reads(&disk);
+    assert!(without < with_header + 10, "{with_header} {without}");
 }
 
 #[test]

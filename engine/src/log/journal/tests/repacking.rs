@@ -80,6 +80,27 @@ fn a_segment_of_which_little_is_alive_is_rewritten() {
     assert_eq!(world.journal.size().tidied.repacked, 0);
 }
 
+/// The bound that operators are told: a look, and then one segment after the other, one for each tick at least.
+#[test]
+fn the_space_of_a_deleted_topic_is_back_after_a_tick_for_each_segment() {
+    for seed in seeds(10) {
+        let mut world = World::start(seed, new_disk(seed), with_repack(), 8);
+        fill(&mut world, 150);
+        world.settle();
+        let sealed = world.journal.inner.borrow().sealed.len() as u64;
+        assert!(4 < sealed, "SEED={seed}");
+        delete(&mut world, 1000);
+        for second in 0..=sealed {
+            world.tidy(100 + second);
+        }
+        let size = world.journal.size();
+        assert_eq!(size.dead_bytes, 0, "SEED={seed}");
+        // What is left: one small file for each, the segment in use, and those that are prepared.
+        let most = sealed * 80_000 + 4 * SEGMENT_BYTES;
+        assert!(size.bytes <= most, "SEED={seed} {size:?}");
+    }
+}
+
 #[test]
 fn what_is_rewritten_may_die_too() {
     let mut world = World::start(1, new_disk(1), with_repack(), 8);

@@ -4,6 +4,7 @@ use super::super::super::format::footer::Place;
 use super::super::super::format::section::Tombstone;
 use super::super::super::retention::Keep;
 use super::Topics;
+use crate::limit::TOMBSTONES_MAX;
 use crate::unit::{Offset, Sequence, TopicId, TopicIndex};
 use std::collections::BTreeMap;
 
@@ -52,6 +53,17 @@ impl Topics {
                 self.buried.insert(id, Some(next));
             }
         }
+    }
+
+    /// While so many deleted topics are remembered that the next deletions may be refused: segments are to say
+    /// nothing of the older half of them, which are those that no frame from this sequence on holds anything of.
+    pub(in super::super) fn crowd(&self) -> Option<Sequence> {
+        if self.buried.len() <= TOMBSTONES_MAX / 2 {
+            return None;
+        }
+        let mut closed: Vec<Sequence> = self.buried.values().flatten().copied().collect();
+        let middle = closed.len().checked_sub(1)? / 2;
+        Some(*closed.select_nth_unstable(middle).1)
     }
 
     pub(in super::super) fn tombstones(&self) -> Vec<Tombstone> {

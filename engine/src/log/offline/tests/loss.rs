@@ -66,6 +66,9 @@ fn what_is_recorded_as_lost_is_counted_and_is_no_damage() {
         (&1.into(), &0.into()),
         "{report}"
     );
+    // One journal was given up, on its only volume; what it has lost is more than what is still damaged.
+    assert_eq!(report["losses_accepted"], 1, "{report}");
+    assert!(0 < report["offsets_lost"].as_u64().unwrap(), "{report}");
     let mut out = Vec::new();
     assert!(cat(&scratch.options(), &mut out).unwrap());
     let lines = out

@@ -123,7 +123,7 @@ fn an_accepted_loss_keeps_what_is_sound_and_never_serves_the_lost() {
             start(seed, &volumes, &ACCEPT).unwrap_or_else(|reason| panic!("SEED={seed}: {reason}"));
         assert!(world.notes.iter().any(|note| note.contains("given up")));
         assert!(world.to_rebuild.is_empty(), "SEED={seed}");
-        let recorded = world.journal.losses().len();
+        let recorded = world.journal.losses().told.len();
         assert!(0 < recorded);
         // Offsets that nothing can tell of are given up, too, and so they begin later.
         for topic in 0..TOPICS {
@@ -143,7 +143,7 @@ fn an_accepted_loss_keeps_what_is_sound_and_never_serves_the_lost() {
             let volumes = world.crash(&mut random);
             world = start(seed, &volumes, &Permissions::default())
                 .unwrap_or_else(|reason| panic!("SEED={seed}: {reason}"));
-            assert_eq!(world.journal.losses().len(), recorded, "SEED={seed}");
+            assert_eq!(world.journal.losses().told.len(), recorded, "SEED={seed}");
             check_but(&mut world, &model, &lost, seed);
         }
     }
@@ -189,7 +189,11 @@ fn a_crash_while_a_loss_is_given_up_does_not_forget_it() {
                 Ok(world) => world,
                 Err(_) => start(seed, &after, &ACCEPT).unwrap(),
             };
-            assert_eq!(world.journal.losses().len(), 1, "SEED={seed} step {steps}");
+            assert_eq!(
+                world.journal.losses().told.len(),
+                1,
+                "SEED={seed} step {steps}"
+            );
             check_but(&mut world, &model, &lost, seed);
         }
     }
@@ -225,7 +229,7 @@ fn a_lost_segment_is_given_up_and_what_follows_is_kept() {
     world.executor.settle();
     let volumes = world.crash(&mut random);
     let mut world = start(7, &volumes, &Permissions::default()).unwrap();
-    assert_eq!(world.journal.losses().len(), 1);
+    assert_eq!(world.journal.losses().told.len(), 1);
     check_but(&mut world, &model, &lost, 7);
 }
 
@@ -244,6 +248,7 @@ fn what_is_lost_stays_lost_when_space_is_given_back() {
         let Some(lost) = world
             .journal
             .losses()
+            .told
             .first()
             .map(|loss| loss.topics.clone())
         else {
