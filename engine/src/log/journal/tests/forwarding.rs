@@ -4,7 +4,7 @@
 use super::super::super::format::forwarded::Forwarded;
 use super::super::{FollowError, Followed, Follower, Load, Overflow};
 use super::*;
-use crate::limit::READ_AHEAD_BYTES;
+use crate::limit::{BLOCK_BYTES, READ_AHEAD_BYTES};
 
 type Reader = Follower<SimulatedDisk>;
 
@@ -111,7 +111,12 @@ fn no_byte_is_read_twice_however_large_frames_are() {
     }
     assert!(values == stored);
     assert!(READ_AHEAD_BYTES < bytes);
-    assert_eq!(reader.take_read(), bytes);
+    // What the journal says of itself at its start is read on the way to the cursor.
+    let read = reader.take_read();
+    assert!(
+        (bytes..bytes + 4 * BLOCK_BYTES).contains(&read),
+        "{read} of {bytes}"
+    );
 }
 
 #[test]
