@@ -78,7 +78,7 @@ impl Run {
         if low < account.low {
             return Err(format!("the low watermark of {place} went back to {low}"));
         }
-        if next < low || known < low {
+        if next < low {
             return Err(format!("{place} begins at {low} and ends at {next}"));
         }
         account.low = low;
@@ -86,7 +86,7 @@ impl Run {
             self.report.count("recovery: truncations stay");
         }
         self.must_be_let_go(journal, number, low)?;
-        let mut rest = VecDeque::new();
+        let mut rest = self.accounts[journal].gone_unanswered(number, low)?;
         let (mut at, mut newest) = (low, i64::MIN);
         while at < next {
             let read = self.read_some(live, journal, row, at)?;
@@ -102,8 +102,8 @@ impl Run {
                     at + records.len() as u64
                 }
                 Read::Gone(low) => {
-                    if at < known && known < low {
-                        rest.clear();
+                    if known < low {
+                        rest = self.accounts[journal].gone_unanswered(number, low)?;
                     }
                     low
                 }

@@ -106,6 +106,26 @@ impl Account {
             .for_each(|request| request.refused = true);
     }
 
+    /// What was taken, not answered, and let go of by a rule before anybody could look: the records of the topic
+    /// behind those that must be there, up to `low`. They count as seen.
+    pub fn gone_unanswered(&self, topic: usize, low: u64) -> Result<VecDeque<Vec<u8>>, String> {
+        let known = self.records(topic).len() as u64;
+        let wanted = low.saturating_sub(known);
+        let open = self.open.iter().flat_map(|request| &request.events);
+        let open = open.filter(|(of, _)| *of == topic);
+        let gone: VecDeque<_> = open
+            .take(wanted as usize)
+            .map(|(_, value)| value.contents())
+            .collect();
+        if gone.len() as u64 == wanted {
+            Ok(gone)
+        } else {
+            Err(format!(
+                "topic {topic} begins at {low}, and not so many records were ever taken"
+            ))
+        }
+    }
+
     pub fn unanswered(&self) -> usize {
         self.open.iter().filter(|request| !request.refused).count()
     }
