@@ -46,10 +46,8 @@ pub(super) enum Ended {
     Garbled(#[from] Garbled),
     #[error("no answer within {} s", ANSWER_WAIT.as_secs())]
     TooLate,
-    #[error(
-        "it does not understand what a producer of whole batches says; set spool.writer = librdkafka"
-    )]
-    TooOld,
+    #[error("it does not understand what is said of whole batches; events go through librdkafka")]
+    Foreign,
 }
 
 /// A connection on which whole messages come and go.
@@ -82,7 +80,7 @@ impl Wire {
             if wire::read_api_versions(answer)? {
                 Ok(wire)
             } else {
-                Err(Ended::TooOld)
+                Err(Ended::Foreign)
             }
         });
         opened.await.unwrap_or(Err(Ended::TooLate))

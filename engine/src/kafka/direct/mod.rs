@@ -35,7 +35,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{LocalBoxFuture, select};
 use futures_util::stream::FuturesUnordered;
 use partition::Lot;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
@@ -78,6 +78,8 @@ struct State {
     outstanding: u64,
     /// It was said that something keeps batches from leaving.
     is_troubled: bool,
+    /// A broker does not understand what is said here.
+    is_unfit: bool,
 }
 
 /// One producer.
@@ -90,7 +92,6 @@ pub struct Direct {
     question: Notify,
     /// For the forwarder.
     news: Notify,
-    stopping: Cell<bool>,
 }
 
 impl Direct {
@@ -105,6 +106,7 @@ impl Direct {
             told: VecDeque::new(),
             outstanding: 0,
             is_troubled: false,
+            is_unfit: false,
         };
         Self {
             bootstrap,
@@ -112,7 +114,6 @@ impl Direct {
             work: Notify::new(),
             question: Notify::new(),
             news: Notify::new(),
-            stopping: Cell::new(false),
         }
     }
 
@@ -120,7 +121,7 @@ impl Direct {
     pub fn takes(&self, topic: &str) -> bool {
         let state = self.state.borrow();
         let topic = state.topics.get(topic);
-        !self.stopping.get() && topic.is_none_or(|topic| topic.takes(Moment::now()))
+        !state.is_unfit && topic.is_none_or(|topic| topic.takes(Moment::now()))
     }
 
     /// Takes a batch; to be asked before: [`Direct::takes`].
@@ -173,11 +174,6 @@ impl Direct {
     /// Records that were taken and not told of.
     pub fn outstanding(&self) -> u64 {
         self.state.borrow().outstanding
-    }
-
-    /// Takes no more. [`Direct::run`] goes on for what was taken.
-    pub fn stop(&self) {
-        self.stopping.set(true);
     }
 
     /// Connects, sends and listens, for as long as it is polled.
@@ -255,9 +251,20 @@ impl Direct {
     /// Something keeps batches from leaving: said once, until it is over.
     fn say(&self, trouble: &str) {
         if !self.state.borrow().is_troubled {
-            tracing::warn!("kafka: {trouble}; trying again");
+            tracing::warn!("kafka: {trouble}");
         }
         self.state.borrow_mut().is_troubled = true;
+    }
+
+    /// Everything goes back, and nothing is taken any more.
+    fn retire(&self, fault: Fault) {
+        let mut state = self.state.borrow_mut();
+        state.is_unfit = true;
+        for topic in state.topics.values_mut() {
+            topic.recall(fault);
+        }
+        drop(state);
+        self.give_back();
     }
 
     fn is_well(&self) {

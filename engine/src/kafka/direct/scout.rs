@@ -7,11 +7,13 @@ use crate::kafka::native::Fault;
 use crate::rt::timer::{Moment, sleep};
 use std::sync::Arc;
 
+/// Kafka's error code for a request that it does not know in this version.
+const UNSUPPORTED_VERSION: i16 = 35;
 /// Kafka's error code for what it does not have.
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
 impl Direct {
-    /// Asks whenever something is to be known, for as long as it is polled.
+    /// Asks whenever something is to be known, for as long as it is polled and brokers understand it.
     pub(super) async fn scout(&self) {
         let mut wire = None;
         let mut turn = 0;
@@ -37,6 +39,10 @@ impl Direct {
                     wire = None;
                     let (host, port) = self.address(turn);
                     self.say(&format!("{host}:{port}: {ended}"));
+                    if matches!(ended, Ended::Foreign) {
+                        self.retire(Fault::of_broker(UNSUPPORTED_VERSION));
+                        return;
+                    }
                     turn += 1;
                     sleep(AGAIN).await;
                 }
