@@ -10,6 +10,7 @@ the first to the end as it is now.
 """
 
 import base64
+import concurrent.futures
 import json
 import sys
 
@@ -17,17 +18,34 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 PATIENCE = 60
+# For the answer to one question, which is asked so often.
+ANSWER_SECONDS = 30
+TRIES = 4
 
 
 def admin(bootstrap):
     return AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})
 
 
-def settle(ask):
-    # The client must live until the answers are there.
-    client = admin(sys.argv[1])
-    for future in ask(client).values():
-        future.result(PATIENCE)
+def settle(ask, done):
+    """Asks until it is done: a cluster that has just started may leave a question without an answer. `done` is the error
+    of a question that was heard before."""
+    for attempt in range(TRIES):
+        # The client must live until the answers are there.
+        client = admin(sys.argv[1])
+        try:
+            for future in ask(client).values():
+                future.result(ANSWER_SECONDS)
+            return
+        except concurrent.futures.TimeoutError:
+            continue
+        except KafkaException as error:
+            code = error.args[0].code()
+            if 0 < attempt and code == done:
+                return
+            if code not in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT):
+                raise
+    raise TimeoutError(f"{TRIES} times no answer for {ANSWER_SECONDS} s")
 
 
 def create(_, name, partitions, brokers):
@@ -35,11 +53,17 @@ def create(_, name, partitions, brokers):
     # Each partition on one broker after the other: a test knows who leads it.
     assignment = [[brokers[part % len(brokers)]] for part in range(int(partitions))]
     topic = NewTopic(name, int(partitions), replica_assignment=assignment)
-    settle(lambda client: client.create_topics([topic], operation_timeout=PATIENCE))
+    settle(
+        lambda client: client.create_topics([topic], operation_timeout=ANSWER_SECONDS),
+        KafkaError.TOPIC_ALREADY_EXISTS,
+    )
 
 
 def delete(_, name):
-    settle(lambda client: client.delete_topics([name], operation_timeout=PATIENCE))
+    settle(
+        lambda client: client.delete_topics([name], operation_timeout=ANSWER_SECONDS),
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    )
 
 
 def topics(bootstrap):
