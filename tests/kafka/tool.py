@@ -13,6 +13,7 @@ import base64
 import concurrent.futures
 import json
 import sys
+import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -24,50 +25,66 @@ TRIES = 4
 
 
 def admin(bootstrap):
-    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})
+    """A client that knows all brokers: it drops those that the cluster does not name yet, and what it asked them."""
+    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})
+    until = time.monotonic() + PATIENCE
+    while len(again(lambda: client.list_topics(timeout=ANSWER_SECONDS)).brokers) < len(bootstrap.split(",")):
+        # A broker that was killed or stands still is named no more, and nobody should wait for it.
+        if until < time.monotonic():
+            break
+        time.sleep(0.1)
+    return client
 
 
-def settle(ask, done):
-    """Asks until it is done: a cluster that has just started may leave a question without an answer. `done` is the error
-    of a question that was heard before."""
+def again(ask, done=None):
+    """Asks until there is an answer: a cluster that has just started may leave a question without one. `done` is the
+    answer to a question that was heard before."""
+    last = None
     for attempt in range(TRIES):
-        # The client must live until the answers are there.
-        client = admin(sys.argv[1])
         try:
-            for future in ask(client).values():
-                future.result(ANSWER_SECONDS)
-            return
-        except concurrent.futures.TimeoutError:
-            continue
+            return ask()
+        except concurrent.futures.TimeoutError as error:
+            last = error
         except KafkaException as error:
             code = error.args[0].code()
             if 0 < attempt and code == done:
-                return
-            if code not in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT):
+                return None
+            # Numbers below 0 are the client's own: the cluster said nothing.
+            if 0 <= code and code != KafkaError.REQUEST_TIMED_OUT:
                 raise
-    raise TimeoutError(f"{TRIES} times no answer for {ANSWER_SECONDS} s")
+            last = error
+        time.sleep(1)
+    raise last
 
 
-def create(_, name, partitions, brokers):
+def settle(futures):
+    for future in futures.values():
+        future.result(ANSWER_SECONDS)
+
+
+def create(bootstrap, name, partitions, brokers):
     brokers = [int(broker) for broker in brokers.split(",")]
     # Each partition on one broker after the other: a test knows who leads it.
     assignment = [[brokers[part % len(brokers)]] for part in range(int(partitions))]
     topic = NewTopic(name, int(partitions), replica_assignment=assignment)
-    settle(
-        lambda client: client.create_topics([topic], operation_timeout=ANSWER_SECONDS),
+    client = admin(bootstrap)
+    again(
+        lambda: settle(client.create_topics([topic], operation_timeout=ANSWER_SECONDS)),
         KafkaError.TOPIC_ALREADY_EXISTS,
     )
 
 
-def delete(_, name):
-    settle(
-        lambda client: client.delete_topics([name], operation_timeout=ANSWER_SECONDS),
+def delete(bootstrap, name):
+    client = admin(bootstrap)
+    again(
+        lambda: settle(client.delete_topics([name], operation_timeout=ANSWER_SECONDS)),
         KafkaError.UNKNOWN_TOPIC_OR_PART,
     )
 
 
 def topics(bootstrap):
-    known = admin(bootstrap).list_topics(timeout=PATIENCE).topics
+    client = admin(bootstrap)
+    known = again(lambda: client.list_topics(timeout=ANSWER_SECONDS)).topics
     # Kafka makes topics of its own as soon as a consumer asks for its group.
     ours = {name: topic for name, topic in known.items() if not name.startswith("__")}
     print(json.dumps({name: len(topic.partitions) for name, topic in ours.items()}))
@@ -92,11 +109,12 @@ def consume(bootstrap, *names):
     )
     missing = {}
     for name in names:
-        known = consumer.list_topics(name, timeout=PATIENCE).topics[name]
+        known = again(lambda: consumer.list_topics(name, timeout=ANSWER_SECONDS)).topics[name]
         if known.error is not None:
             raise KafkaException(known.error)
         for part in known.partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(name, part), timeout=PATIENCE)
+            place = TopicPartition(name, part)
+            low, high = again(lambda: consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS))
             if low < high:
                 missing[name, part] = (low, high)
     consumer.assign([TopicPartition(name, part, low) for (name, part), (low, _) in missing.items()])
