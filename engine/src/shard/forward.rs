@@ -34,18 +34,20 @@ use crate::log::format::forwarded::{Forwarded, Totals};
 use crate::log::journal::{FollowError, Follower, Journal, Load};
 use crate::log::wake::Receipt;
 use crate::rt::executor::yield_if_needed;
-use crate::rt::notify::Notify;
+use crate::rt::notify::{Notify, Wait};
 use crate::rt::timer;
 use crate::rt::wake::Bell;
 use crate::spool::window::Window;
 use crate::spool::{Backlog, Settings};
 use crate::unit::{JournalId, Micros, Ticket, TopicId, TopicIndex};
+use futures_util::future::select;
 use letters::Letter;
 use pace::Pace;
 use retry::Retrier;
 use settle::Trouble;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,7 +221,8 @@ impl Forwarder {
             if worked {
                 yield_if_needed().await;
             } else {
-                let _news = timer::timeout(self.pace.pause(self.core.clock.now()), news).await;
+                let pause = self.pace.pause(self.core.clock.now());
+                wait_beside(&mut follower, pause, news).await;
             }
         }
         Ok(())
@@ -377,6 +380,12 @@ impl Known {
 /// What waits of what was measured and of what came since, which the count of all that came began before.
 fn behind(measured: u64, came: u64, before: u64, passed: u64) -> u64 {
     (measured + came).saturating_sub(before + passed)
+}
+
+/// Waits for news, so long at most, while what the follower reads comes in.
+async fn wait_beside(follower: &mut Follower<Disk>, most: Duration, news: Wait<'_>) {
+    let reading = pin!(follower.keep_reading());
+    let _news = timer::timeout(most, select(reading, news)).await;
 }
 
 /// What lies behind the follower's cursor, and what had come when that was looked up.

@@ -3,7 +3,7 @@
 //! Always:  a frame is handed out when it is durable, whole by every checksum, and chained to the one before it.
 //!          What is not in memory is read through the gate that all readers share, in pieces of a bounded size.
 //! Cancel:  dropping `next` loses nothing; call it again.
-//! Full:    one piece and one frame are held.
+//! Full:    two pieces and one frame are held.
 
 mod load;
 
@@ -19,7 +19,7 @@ use super::forward::Load;
 use super::segment::read_footer;
 use super::{Inner, Journal};
 use crate::unit::{Epoch, Life, Micros, Sequence};
-use load::Piece;
+use load::{Coming, Piece};
 use std::io;
 use std::rc::Rc;
 
@@ -99,6 +99,7 @@ pub struct Follower<D: Disk> {
     /// Where the next frame lies, if it is in the same segment as the one before.
     at: Option<(Life, u64)>,
     ahead: Option<Piece<D::Buffer>>,
+    coming: Option<Coming<D::Buffer>>,
     frame: Vec<u8>,
     /// Bytes that came from the disk and were not told of.
     read: u64,
@@ -122,6 +123,7 @@ impl<D: Disk> Journal<D> {
             cursor,
             at: None,
             ahead: None,
+            coming: None,
             frame: Vec::new(),
             read: 0,
             passed: Load::default(),

@@ -22,7 +22,7 @@ use super::super::volumes::Disk;
 use super::pace::Pace;
 use super::retry::Retrier;
 use super::settle::Rate;
-use super::{CURSOR_WAIT, Known, PAUSE, behind, measure};
+use super::{CURSOR_WAIT, Known, PAUSE, behind, measure, wait_beside};
 use crate::kafka::Header;
 use crate::log::format::forwarded::Forwarded;
 use crate::log::journal::{FollowError, Followed, Follower, Journal, Load, Overflow};
@@ -224,7 +224,7 @@ impl Exactly {
                 yield_if_needed().await;
             } else {
                 let pause = self.pace.pause(self.core.clock.now());
-                let _news = timer::timeout(pause, news).await;
+                wait_beside(&mut follower, pause, news).await;
             }
         }
         Ok(())

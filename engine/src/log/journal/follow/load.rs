@@ -1,15 +1,25 @@
 //! Bringing one frame to memory, whole: from the newest frames, from what was read before, or from the first copy
 //! that is right.
+//!
+//! Always:  while frames are taken from one piece, the next is on its way. At most one is, and the follower never waits for
+//!          its turn at the gate while it has a piece there.
 
 use super::super::super::disk::Disk;
 use super::super::super::format::Defect;
 use super::super::super::format::frame::FrameHeader;
 use super::super::super::format::section::Frame;
 use super::super::super::walk::read_whole;
+use super::super::Journal;
 use super::{FollowError, Follower, Target};
 use crate::limit::{BLOCK_BYTES, READ_AHEAD_BYTES};
 use crate::unit::Life;
+use futures_util::FutureExt as _;
+use futures_util::future::{LocalBoxFuture, MaybeDone, maybe_done};
+use std::future::{pending, poll_fn};
 use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
 
 /// What was read of a segment.
 pub(super) struct Piece<B> {
@@ -18,7 +28,18 @@ pub(super) struct Piece<B> {
     bytes: B,
 }
 
+/// A piece that is on its way.
+pub(super) struct Coming<B> {
+    life: Life,
+    start: u64,
+    bytes: MaybeDone<LocalBoxFuture<'static, io::Result<B>>>,
+}
+
 impl<B: AsRef<[u8]>> Piece<B> {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.as_ref().len() as u64
+    }
+
     /// The whole blocks from `position` on, if there is one.
     fn from(&self, life: Life, position: u64) -> Option<&[u8]> {
         let skip = usize::try_from(position.checked_sub(self.start)?).ok()?;
@@ -73,12 +94,60 @@ impl<D: Disk> Follower<D> {
                     .extend_from_slice(&rest[..missing.min(rest.len())]);
                 continue;
             }
-            let bytes = READ_AHEAD_BYTES.min(target.end.saturating_sub(at));
-            if bytes < BLOCK_BYTES {
-                return Ok(());
+            let piece = self.arrived().await;
+            let piece = piece.filter(|piece| piece.from(target.life, at).is_some());
+            if piece.is_some() {
+                self.ahead = piece;
+            } else {
+                let bytes = READ_AHEAD_BYTES.min(target.end.saturating_sub(at));
+                if bytes < BLOCK_BYTES {
+                    return Ok(());
+                }
+                self.read_ahead(target, at, bytes as usize, None).await?;
             }
-            self.read_ahead(target, at, bytes as usize, None).await?;
+            self.begin_next(target).await;
         }
+    }
+
+    /// Begins to read the piece behind the one that is here, if there is a whole one.
+    async fn begin_next(&mut self, target: &Target<D::File>) {
+        let Some(start) = self.ahead.as_ref().map(Piece::end) else {
+            return;
+        };
+        if target.end < start + READ_AHEAD_BYTES {
+            return;
+        }
+        let reading = read_through(self.journal.clone(), target.file.clone(), start);
+        let mut bytes = maybe_done(reading.boxed_local());
+        // Polled once it is on its way, and the disk has it while nobody looks.
+        poll_fn(|context| Poll::Ready(bytes.poll_unpin(context).is_ready())).await;
+        self.coming = Some(Coming {
+            life: target.life,
+            start,
+            bytes,
+        });
+    }
+
+    /// Waits for what is on its way; `None` when nothing is, or could be had.
+    async fn arrived(&mut self) -> Option<Piece<D::Buffer>> {
+        let mut coming = self.coming.take()?;
+        (&mut coming.bytes).await;
+        let bytes = Pin::new(&mut coming.bytes).take_output()?.ok()?;
+        self.read += bytes.as_ref().len() as u64;
+        Some(Piece {
+            life: coming.life,
+            start: coming.start,
+            bytes,
+        })
+    }
+
+    /// Lets what is on its way come in, and other readers have their turn after it. Never resolves: to be waited for beside
+    /// something else by who does not call [`Follower::next`] for a while.
+    pub async fn keep_reading(&mut self) {
+        if let Some(coming) = &mut self.coming {
+            (&mut coming.bytes).await;
+        }
+        pending::<()>().await;
     }
 
     /// Reads a piece from the first copy that can be read, or from this one.
@@ -89,6 +158,8 @@ impl<D: Disk> Follower<D> {
         bytes: usize,
         copy: Option<usize>,
     ) -> io::Result<()> {
+        // Whoever has a piece at the gate and waits for another there waits for himself.
+        self.arrived().await;
         let journal = self.journal.clone();
         let disk = journal.inner.borrow().disk.clone();
         let _pass = journal.bells.readers.enter(bytes).await;
@@ -160,6 +231,18 @@ impl<D: Disk> Follower<D> {
         }
         Ok(())
     }
+}
+
+/// Reads a piece from the first copy that can be read, when its turn comes.
+async fn read_through<D: Disk>(
+    journal: Journal<D>,
+    file: Rc<D::File>,
+    start: u64,
+) -> io::Result<D::Buffer> {
+    let bytes = READ_AHEAD_BYTES as usize;
+    let disk = journal.inner.borrow().disk.clone();
+    let _pass = journal.bells.readers.enter(bytes).await;
+    read_whole(&disk, &file, start, bytes).await
 }
 
 /// How many bytes the frame that begins here has; of what begins with no frame, a block.

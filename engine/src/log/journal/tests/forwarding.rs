@@ -4,7 +4,7 @@
 use super::super::super::format::forwarded::Forwarded;
 use super::super::{FollowError, Followed, Follower, Load, Overflow};
 use super::*;
-use crate::limit::{BLOCK_BYTES, READ_AHEAD_BYTES};
+use crate::limit::{BLOCK_BYTES, READ_AHEAD_BYTES, READ_BYTES_AT_ONCE};
 
 type Reader = Follower<SimulatedDisk>;
 
@@ -83,8 +83,8 @@ fn frames_come_in_order_from_memory_and_from_the_disk() {
     assert!(read_on(&mut world, &mut reader).0 == more);
 }
 
-#[test]
-fn no_byte_is_read_twice_however_large_frames_are() {
+/// A journal with frames of which some are larger than what is read at once, and few end where that does.
+fn large_frames() -> (World, Reader, Vec<Vec<u8>>) {
     let settings = Settings {
         segment_bytes: 16 << 20,
         frame_bytes: 1 << 20,
@@ -92,15 +92,20 @@ fn no_byte_is_read_twice_however_large_frames_are() {
         ..spool(Overflow::Refuse, None)
     };
     let mut world = World::start(1, new_disk(1), settings, 8);
-    let mut reader = begin(&world);
+    let reader = begin(&world);
     let mut stored = Vec::new();
     for number in 0..20 {
-        // Some are larger than what is read at once, and few end where that does.
         let count = [1, 9, 20][number as usize % 3];
         let events: Vec<_> = (0..count).map(|_| event(0, value(number))).collect();
         world.store(&events);
         stored.extend((0..count).map(|_| value(number)));
     }
+    (world, reader, stored)
+}
+
+#[test]
+fn no_byte_is_read_twice_however_large_frames_are() {
+    let (mut world, mut reader, stored) = large_frames();
     let (mut values, mut bytes) = (Vec::new(), 0);
     while let Some(followed) = next(&mut world, &mut reader).unwrap() {
         bytes += followed.load.bytes;
@@ -117,6 +122,26 @@ fn no_byte_is_read_twice_however_large_frames_are() {
         (bytes..bytes + 4 * BLOCK_BYTES).contains(&read),
         "{read} of {bytes}"
     );
+}
+
+#[test]
+fn the_next_piece_comes_in_while_frames_are_at_work_and_nobody_waits_for_its_reader() {
+    let (mut world, mut reader, _) = large_frames();
+    next(&mut world, &mut reader).unwrap().unwrap();
+    let journal = world.journal.clone();
+    let others = || journal.bells.readers.enter(READ_BYTES_AT_ONCE);
+    let is_held = world.executor.wait_at_most(1_000, others()).is_err();
+    assert!(is_held, "a piece is on its way");
+    // It is not asked for, and comes in all the same.
+    let waited = world.executor.wait_at_most(1_000, reader.keep_reading());
+    assert!(waited.is_err());
+    world
+        .executor
+        .wait(others())
+        .map(drop)
+        .expect("its turn came");
+    assert_eq!(reader.take_read(), READ_AHEAD_BYTES);
+    next(&mut world, &mut reader).unwrap().unwrap();
 }
 
 #[test]
