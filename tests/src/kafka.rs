@@ -107,6 +107,11 @@ impl Cluster {
         cluster
     }
 
+    /// Where the broker with this number listens.
+    pub fn port(&self, number: usize) -> u16 {
+        self.brokers[number - 1].port
+    }
+
     /// What clients are told to begin with.
     pub fn bootstrap(&self) -> String {
         let all = self.brokers.iter();

@@ -35,6 +35,7 @@ pub mod http;
 pub mod journal;
 pub mod kafka;
 pub mod metrics;
+pub mod older;
 pub mod program;
 pub mod scratch;
 pub mod server;

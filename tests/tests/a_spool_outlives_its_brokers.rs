@@ -4,6 +4,7 @@
 use ringtail_tests::client::Client;
 use ringtail_tests::delivery::{Fate, Load, Sent, account, topic};
 use ringtail_tests::kafka::{Cluster, Doors};
+use ringtail_tests::older::Older;
 use ringtail_tests::scratch::Scratch;
 use ringtail_tests::server::{Server, Setup};
 use ringtail_tests::spool::{
@@ -205,4 +206,45 @@ fn what_kafka_never_takes_is_kept_and_the_rest_of_its_batch_comes() {
     assert_eq!(values(&cluster, "absent"), [b"a", b"b", b"c"]);
     assert_eq!(values(&cluster, "one"), expected);
     assert!(!cluster.topics().contains_key("ringtail-dead-letters"));
+}
+
+/// `truths`: so many connections hear what the broker really understands.
+fn an_older_cluster_gets_records(name: &str, truths: usize) {
+    let scratch = Scratch::new(name);
+    let older = Older::bind();
+    let doors = Doors {
+        lines: format!(
+            "advertised.listeners=PLAINTEXT://127.0.0.1:{}",
+            older.port()
+        ),
+        ..Doors::default()
+    };
+    let way = format!("127.0.0.1:{}", older.port());
+    let cluster = Cluster::start_with(&scratch, 1, &doors);
+    older.lead_to(cluster.port(1), truths);
+    make_topics(&cluster);
+    let setup = spool::setup(&scratch, &cluster);
+    let server = setup
+        .set("PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS", way)
+        .start();
+    let load = load(&server, 0..4);
+    wait_for_answers(&load, 200);
+    let sent = load.finish();
+    wait_until_drained(&server);
+    assert_eq!(number(&server, "ringtail_spool_whole_total"), 0);
+    let said = server.said();
+    server.stop();
+    assert!(said.contains("events go through librdkafka"), "{said}");
+    check(&cluster, &sent);
+}
+
+#[test]
+fn a_cluster_that_does_not_know_whole_batches_gets_records() {
+    an_older_cluster_gets_records("spool-older", 0);
+}
+
+#[test]
+fn a_broker_that_does_not_know_whole_batches_gets_records() {
+    // Who leads what is heard on a connection of its own, and that is the first.
+    an_older_cluster_gets_records("spool-older-broker", 1);
 }

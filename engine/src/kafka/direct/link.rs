@@ -277,6 +277,9 @@ impl Direct {
             };
             if let Err(ended) = served.await {
                 self.say(&format!("{}:{}: {ended}", address.host, address.port));
+                if matches!(ended, Ended::Foreign) {
+                    self.retire();
+                }
                 sleep(AGAIN).await;
             }
         }

@@ -43,6 +43,9 @@ use std::sync::Arc;
 use topic::Topic;
 use wire::Broker;
 
+/// Kafka's error code for a request that it does not know in this version.
+const UNSUPPORTED_VERSION: i16 = 35;
+
 /// Whose batch it is, in the forwarder's own numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
@@ -185,7 +188,11 @@ impl Direct {
             for broker in self.unlinked() {
                 tasks.push(Box::pin(self.link(broker)));
             }
-            let _one = select(pin!(tasks.next()), work).await;
+            if tasks.is_empty() {
+                work.await;
+            } else {
+                let _one = select(pin!(tasks.next()), work).await;
+            }
         }
     }
 
@@ -256,8 +263,9 @@ impl Direct {
         self.state.borrow_mut().is_troubled = true;
     }
 
-    /// Everything goes back, and nothing is taken any more.
-    fn retire(&self, fault: Fault) {
+    /// A broker does not understand what is said here: everything goes back, and nothing is taken any more.
+    fn retire(&self) {
+        let fault = Fault::of_broker(UNSUPPORTED_VERSION);
         let mut state = self.state.borrow_mut();
         state.is_unfit = true;
         for topic in state.topics.values_mut() {

@@ -7,8 +7,6 @@ use crate::kafka::native::Fault;
 use crate::rt::timer::{Moment, sleep};
 use std::sync::Arc;
 
-/// Kafka's error code for a request that it does not know in this version.
-const UNSUPPORTED_VERSION: i16 = 35;
 /// Kafka's error code for what it does not have.
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
@@ -40,7 +38,7 @@ impl Direct {
                     let (host, port) = self.address(turn);
                     self.say(&format!("{host}:{port}: {ended}"));
                     if matches!(ended, Ended::Foreign) {
-                        self.retire(Fault::of_broker(UNSUPPORTED_VERSION));
+                        self.retire();
                         return;
                     }
                     turn += 1;
