@@ -3,27 +3,18 @@
 
 use ringtail_tests::delivery::{Load, Sent, account, topic};
 use ringtail_tests::kafka::Cluster;
-use ringtail_tests::metrics;
 use ringtail_tests::program;
 use ringtail_tests::scratch::Scratch;
 use ringtail_tests::server::{Server, Setup};
+use ringtail_tests::spool::{self, number, wait_until_drained};
 use ringtail_tests::wait;
 use std::fs;
 use std::path::Path;
 
-fn spool(scratch: &Scratch, cluster: &Cluster, store: &Path) -> Setup {
-    Setup::new(scratch)
+fn setup(scratch: &Scratch, cluster: &Cluster, store: &Path) -> Setup {
+    spool::setup(scratch, cluster)
         .volume(store)
-        .set("PUBLISHER_TYPE", "spool")
         .set("RINGTAIL_SPOOL_DELIVERY", "exactly-once")
-        .set(
-            "PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS",
-            cluster.bootstrap(),
-        )
-}
-
-fn number(server: &Server, name: &str) -> u64 {
-    metrics::sum(&metrics::page(server), name, |_| true) as u64
 }
 
 /// Sends some, and waits until they were answered.
@@ -31,12 +22,6 @@ fn send(server: &Server, connection: usize) -> Vec<Sent> {
     let load = Load::start_slowly(server.port, connection..connection + 1, &["one"], 1);
     wait::until("answers", 120, || (30 < load.answered()).then_some(()));
     load.finish()
-}
-
-fn wait_until_drained(server: &Server) {
-    wait::until("Kafka to have everything", 240, || {
-        (number(server, "ringtail_spool_backlog_events") == 0).then_some(())
-    });
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -66,8 +51,8 @@ fn until_it_has_a_name_of_its_own() {
     let cluster = Cluster::start(&scratch, 1);
     cluster.create(&topic("one"), 1, &[1]);
     let (first, second) = (scratch.join("store"), scratch.join("copy"));
-    let original = spool(&scratch, &cluster, &first);
-    let copied = spool(&scratch, &cluster, &second);
+    let original = setup(&scratch, &cluster, &first);
+    let copied = setup(&scratch, &cluster, &second);
     let server = original.start();
     let mut sent = send(&server, 0);
     wait_until_drained(&server);
@@ -118,14 +103,14 @@ fn nor_are_both_while_both_run() {
     let cluster = Cluster::start(&scratch, 1);
     cluster.create(&topic("one"), 1, &[1]);
     let stores = [scratch.join("store"), scratch.join("copy")];
-    let server = spool(&scratch, &cluster, &stores[0]).start();
+    let server = setup(&scratch, &cluster, &stores[0]).start();
     let mut sent = send(&server, 0);
     wait_until_drained(&server);
     server.stop();
     copy(&stores[0], &stores[1]);
     let setups = stores
         .clone()
-        .map(|store| spool(&scratch, &cluster, &store));
+        .map(|store| setup(&scratch, &cluster, &store));
     let servers = [setups[0].start(), setups[1].start()];
     let mut of_each = [send(&servers[0], 1), send(&servers[1], 2)];
     let stopped = |server: &Server| number(server, "ringtail_spool_stopped") == 1;

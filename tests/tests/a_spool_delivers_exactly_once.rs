@@ -1,28 +1,24 @@
 //! With transactions, a consumer of what was committed sees every acknowledged event once, in the order of its
 //! connection, whoever is killed meanwhile.
 
-use ringtail_tests::client::{Client, Heard};
+use ringtail_tests::client::Client;
 use ringtail_tests::delivery::{Fate, Load, Sent, account, topic};
 use ringtail_tests::kafka::{Cluster, Doors};
-use ringtail_tests::metrics;
-use ringtail_tests::program;
 use ringtail_tests::scratch::Scratch;
 use ringtail_tests::server::{Server, Setup};
+use ringtail_tests::spool::{
+    self, number, retry, send, values, wait_for_answers, wait_for_letters, wait_until_drained,
+};
 use ringtail_tests::wait;
 use rustix::time::{ClockId, clock_gettime};
 
 const TOPICS: [&str; 2] = ["one", "many"];
 const PAUSE_MS: u64 = 25;
 
-fn spool(scratch: &Scratch, cluster: &Cluster) -> Setup {
-    Setup::new(scratch)
+fn exactly_once(scratch: &Scratch, cluster: &Cluster) -> Setup {
+    spool::setup(scratch, cluster)
         .set("RINGTAIL_SHARDS", 2)
-        .set("PUBLISHER_TYPE", "spool")
         .set("RINGTAIL_SPOOL_DELIVERY", "exactly-once")
-        .set(
-            "PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS",
-            cluster.bootstrap(),
-        )
         // What the other journal's killed producer held open may hold back the reading of a cursor for that long.
         .set("PUBLISHER_KAFKA_CLIENT_TRANSACTION_TIMEOUT_MS", 20_000)
         // One connection's events of a topic stay in one partition, also when they are sent again.
@@ -36,23 +32,6 @@ fn make_topics(cluster: &Cluster) {
 
 fn load(server: &Server, connections: std::ops::Range<usize>) -> Load {
     Load::start_slowly(server.port, connections, &TOPICS, PAUSE_MS)
-}
-
-fn wait_for_answers(load: &Load, more: u64) {
-    let before = load.answered();
-    wait::until("answers", 240, || {
-        (load.answered() >= before + more).then_some(())
-    });
-}
-
-fn number(server: &Server, name: &str) -> u64 {
-    metrics::sum(&metrics::page(server), name, |_| true) as u64
-}
-
-fn wait_until_drained(server: &Server) {
-    wait::until("Kafka to have everything", 280, || {
-        (number(server, "ringtail_spool_backlog_events") == 0).then_some(())
-    });
 }
 
 fn wait_until_some_arrived(server: &Server) {
@@ -77,7 +56,7 @@ fn whoever_is_killed() {
     let scratch = Scratch::new("exactly-kills");
     let mut cluster = Cluster::start(&scratch, 1);
     make_topics(&cluster);
-    let setup = spool(&scratch, &cluster);
+    let setup = exactly_once(&scratch, &cluster);
     let mut sent = Vec::new();
     for round in 0..10 {
         let server = setup.start();
@@ -121,42 +100,9 @@ fn whoever_is_killed() {
     assert_eq!(cluster.topics().get("ringtail-spool-cursors"), Some(&1));
 }
 
-/// Waits until nothing waits, so many letters were written since the first day, and so many are kept.
-fn wait_for_letters(server: &Server, written: u64, kept: u64) {
-    wait::until("everything to have its place", 240, || {
-        let is = |name: &str, wanted| number(server, name) == wanted;
-        let all = is("ringtail_spool_backlog_events", 0)
-            && is("ringtail_spool_dead_letters_total", written)
-            && is("ringtail_spool_letters_kept", kept);
-        all.then_some(())
-    });
-}
-
-fn retry(scratch: &Scratch, server: &Server) -> String {
-    let mut command = program::clean(&program::built("ringtail"));
-    let admin = format!("127.0.0.1:{}", server.admin);
-    command.args(["spool", "retry", "--admin", &admin]);
-    let finished = program::run(command, scratch.path(), 180);
-    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    finished.stdout
-}
-
-fn send(client: &mut Client, guid: &str, kind: &str, events: &[Vec<u8>]) {
-    assert!(client.send(guid, kind, events));
-    let Heard::Answer(answer) = client.hear() else {
-        panic!("the connection ended")
-    };
-    assert!(answer.is_success(), "{}", answer.reason);
-}
-
 fn milliseconds() -> i64 {
     let now = clock_gettime(ClockId::Realtime);
     now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
-}
-
-fn values(cluster: &Cluster, kind: &str) -> Vec<Vec<u8>> {
-    let records = cluster.consume(&[&topic(kind)]);
-    records.into_iter().map(|record| record.value).collect()
 }
 
 #[test]
@@ -170,7 +116,7 @@ fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
     cluster.create(&topic("one"), 1, &[1]);
     // As an operator makes it who has not read on.
     cluster.create("ringtail-spool-cursors", 1, &[1]);
-    let setup = spool(&scratch, &cluster)
+    let setup = exactly_once(&scratch, &cluster)
         .set("RINGTAIL_SHARDS", 1)
         .set("RINGTAIL_KAFKA_HEADERS", "received")
         .set("RINGTAIL_SPOOL_TOPIC_WAIT_MS", 5_000);
