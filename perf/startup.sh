@@ -6,7 +6,10 @@
 # milliseconds. Starts follow a stop in order and a `kill -9` in turn. The bound: with a full log it
 # takes at most 300 ms longer than with an empty one.
 #
-# usage: [DIR=/mnt/disk] [FILL=10737418240] [ROUNDS=6] perf/startup.sh
+# usage: [DIR=/mnt/disk] [FILL=10737418240] [ROUNDS=6] [SPOOL=1] perf/startup.sh
+#
+# With SPOOL=1 both are spools, and Kafka has all of the full one: a start then reads the segment of the cursor too, to know
+# how much waits. Wants Java and Maven, as tests/run.sh does.
 #
 # Reading it: compare medians. Each start walks the segment in use and looks through the prepared
 # ones, whatever the size of the log; a start after `kill -9` walks the same. "cpu" is the processor time
@@ -60,14 +63,39 @@ end_server() {
     fi
 }
 
+# forwarded: waits until Kafka has everything.
+forwarded() {
+    local tries
+    for ((tries = 0; tries < 6000; tries++)); do
+        [[ $(number ringtail_spool_backlog_events) == 0 ]] && return
+        sleep 0.1
+    done
+    die 'Kafka did not get everything'
+}
+
+# start STORE: in the chosen mode.
+start() {
+    if [[ ${SPOOL:-} ]]; then
+        start_publisher "$1" spool
+    else
+        start_server "$1" EVENT_ACK=1
+    fi
+}
+
 stage_open "$@"
+if [[ ${SPOOL:-} ]]; then
+    source "$root/perf/broker.sh"
+    trap end_broker EXIT
+    start_broker
+fi
 mark=$(processor_time)
 
-start_server empty EVENT_ACK=1
+start empty
 echo "first    start in an empty folder, segments made: $took_ms ms"
 stop_server
-start_server full EVENT_ACK=1
+start full
 fill $((fill * 2 / 3))
+[[ ${SPOOL:-} ]] && forwarded
 stop_server
 echo "store    $(du -sh "$scratch/full" | cut -f1), $(find "$scratch/full" -name '*.seg' | wc -l) files"
 echo
@@ -79,7 +107,7 @@ for ((round = 1; round <= rounds; round++)); do
     how=stop
     ((round % 2 == 0)) && how=crash
     for store in empty full; do
-        start_server "$store" EVENT_ACK=1
+        start "$store"
         declare "$store=$took_ms" "${store}_cpu=$worked_ms"
         end_server "$how"
         echo "$took_ms" >>"$scratch/$store.times"
