@@ -3,16 +3,20 @@
 //! The fields of [`OpenMessaging`] have the names and units that the OpenMessaging Benchmark gives
 //! them, so that its tools read our files; the others say what it has no name for.
 
+mod conclusion;
 mod files;
 mod openmessaging;
+mod phases;
 mod summary;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use files::{FileError, read_all, write};
+pub(crate) use conclusion::{Conclusion, Figures};
+pub(crate) use files::{FileError, read_all, read_conclusions, write, write_all};
 pub(crate) use openmessaging::OpenMessaging;
+pub(crate) use phases::{Drain, Happened, Phase, Phases};
 
 use crate::{Verdict, host::Host};
 
@@ -66,6 +70,12 @@ pub(crate) struct Outcome {
     /// The driver may have been what limited: the figures are lower bounds.
     pub(crate) driver_limited: bool,
     pub(crate) totals: Totals,
+    /// What happened to a broker meanwhile, and what clients felt.
+    #[serde(default)]
+    pub(crate) interruption: Option<Phases>,
+    /// When a backlog drained meanwhile.
+    #[serde(default)]
+    pub(crate) drain: Option<Drain>,
     /// What the log held, when it was read back.
     pub(crate) account: Option<serde_json::Value>,
     #[serde(flatten)]

@@ -31,6 +31,9 @@ impl fmt::Display for Outcome {
         if let Some(openings) = &self.openings {
             write!(f, "{openings}")?;
         }
+        if let Some(interruption) = &self.interruption {
+            write!(f, "{interruption}")?;
+        }
         write!(f, "{}", self.totals)?;
         if let Some(server) = &self.server {
             writeln!(
