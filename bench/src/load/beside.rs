@@ -1,6 +1,7 @@
 //! What somebody else does while a load is on: has a broker go away, or looks at the server's metrics.
 //!
-//! Core: on a thread of its own, beside the driver's.
+//! Core: the thread that began the load, which has nothing else to do meanwhile. A process that it starts lives as long as
+//! this program: to the kernel the parent of a process is a thread.
 
 use std::{
     error::Error,
@@ -17,7 +18,7 @@ use crate::{
 pub(crate) type Failed = Box<dyn Error + Send + Sync>;
 
 /// Somebody who is there while a load is on.
-pub(crate) trait Beside: Send {
+pub(crate) trait Beside {
     /// From the load's beginning on; what happened tells three parts of the measured time apart.
     fn during(&mut self, course: &Course) -> Result<Option<Happened>, Failed>;
 

@@ -355,7 +355,6 @@ impl Stage<'_> {
         let (load, over) = mpsc::channel::<()>();
         let course = Course::new(self.rules.span.from, over);
         thread::scope(|scope| {
-            let beside = scope.spawn(move || beside.during(&course));
             let mut workers = Vec::new();
             for (index, share) in shares.into_iter().enumerate() {
                 let (done, source) = (done.clone(), source.clone());
@@ -365,13 +364,15 @@ impl Stage<'_> {
                 }));
             }
             drop(done);
-            self.show_until(&all_done, name, watch);
-            drop(load);
+            scope.spawn(move || {
+                let _ends_with_the_load = load;
+                self.show_until(&all_done, name, watch);
+            });
+            let happened = beside.during(&course);
             let mut total = Tally::new(self.rules.span);
             for worker in workers {
                 total.merge(worker.join().expect("a worker does not panic")?);
             }
-            let happened = beside.join().expect("who is beside does not panic");
             Ok((total, happened.map_err(LoadError::Beside)?))
         })
     }

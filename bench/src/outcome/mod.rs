@@ -93,12 +93,15 @@ pub(crate) struct Latency {
 }
 
 /// What the server's process used inside the measured window.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ServerUse {
     pub(crate) cpu_seconds: f64,
     /// Processor time over wall time.
     pub(crate) cores: f64,
     pub(crate) cpu_seconds_per_million_events: f64,
+    /// The same of its threads, by their names.
+    #[serde(default)]
+    pub(crate) threads: BTreeMap<String, f64>,
     /// At the end.
     pub(crate) resident_kib: u64,
 }

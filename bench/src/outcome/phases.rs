@@ -82,8 +82,15 @@ pub(crate) struct Drain {
     pub(crate) ratio: f64,
     /// Of one core, from 0 to 1, by the server's process in that time.
     pub(crate) server_cores: f64,
-    /// The backlog at the end of that time: when nothing is left, the figures say nothing.
+    /// The backlog at the end of that time.
     pub(crate) left_events: u64,
+}
+
+impl Drain {
+    /// Whether less was left than comes in within a second: then the figures say what came in, not what could be delivered.
+    pub(crate) fn came_to_its_end(&self) -> bool {
+        self.left_events as f64 * self.ratio < self.delivered_events_per_second
+    }
 }
 
 impl fmt::Display for Drain {
@@ -99,12 +106,33 @@ impl fmt::Display for Drain {
             self.server_cores * 100.0,
             self.left_events
         )?;
-        if self.left_events == 0 {
+        if self.came_to_its_end() {
             writeln!(
                 f,
-                "  WARNING  the backlog came to its end, so this says nothing: fill for longer"
+                "  WARNING  the backlog came to its end, so this says little: fill for longer"
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_that_left_hardly_anything_came_to_its_end() {
+        let drain = |left_events| Drain {
+            most_events_per_second: 400.0,
+            sampled_seconds: 8.0,
+            delivered_events_per_second: 300.0,
+            ratio: 3.0,
+            server_cores: 0.5,
+            left_events,
+        };
+        // A hundred come in each second.
+        assert!(drain(0).came_to_its_end() && drain(99).came_to_its_end());
+        assert!(!drain(101).came_to_its_end());
+        assert!(drain(0).to_string().contains("WARNING"));
     }
 }

@@ -206,9 +206,10 @@ impl Broker {
         self.starts += 1;
         let failed = self.failed("start it");
         let said = fs::File::create(self.said()).map_err(&failed)?;
-        let mut command = Command::new("nice");
+        // It ends with this program, whatever ends that.
+        let mut command = Command::new("setpriv");
         command
-            .args(["-n", &self.nice.to_string()])
+            .args(["--pdeathsig", "KILL", "nice", "-n", &self.nice.to_string()])
             .arg(&self.script)
             .arg("run")
             .arg(&self.folder)

@@ -240,9 +240,13 @@ impl Scenario {
                 "only a broker that the scenario starts may go away: give [broker] run".into(),
             );
         }
-        let has_rate = step.load.contains_key("rate") || self.load.contains_key("rate");
-        if step.drain.is_some() && has_rate {
-            return Err("what comes in while it drains is a part of the maximum: leave rate out, live says it".into());
+        if step.drain.is_some() {
+            let has = |key: &str| step.load.contains_key(key) || self.load.contains_key(key);
+            if let Some(key) = ["rate", "verify"].into_iter().find(|key| has(key)) {
+                return Err(format!(
+                    "a drain finds its rate by itself and reads nothing back: leave {key} out"
+                ));
+            }
         }
         if let Some(happens) = &step.happens {
             happens.sensible(self.seconds(step))?;

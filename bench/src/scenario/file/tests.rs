@@ -126,6 +126,8 @@ fn what_cannot_happen_is_told_with_what_to_change() {
     assert!(wrong("at = 5", "at = 0").contains("a second before it"));
     assert!(wrong("\"kill\"", "\"vanish\"").contains("unknown variant"));
     assert!(wrong("live = 0.25", "live = 1.0").contains("below 1"));
+    let rate = wrong("drain = {", "load = { rate = 5 }\n    drain = {");
+    assert!(rate.contains("leave rate out"), "{rate}");
     assert!(wrong("drain = {", "kind = \"idle\"\ndrain = {").contains("no other kind"));
     assert!(wrong("drain = { fill = 5, live = 0.25 }", "").contains("come to no ratio"));
     assert!(
