@@ -1,67 +1,45 @@
-# One Apache Kafka on core 1 for scenarios that publish: sourced after stage.sh, not run by itself.
+# One Apache Kafka on core 1 for the profile of who publishes: sourced after stage.sh, not run by itself.
 #
-# Wants Java and Maven, as tests/run.sh does.
+# Wants Java and Maven, as tests/run.sh does. Scenarios start brokers of their own.
 
-# The scenario kafka.toml knows it too.
-port_of_broker=19092
 broker=''
+port_of_broker=''
 
 end_broker() {
-    end_process "$broker"
+    if [[ -n $broker ]] && kill -KILL "$broker" 2>/dev/null; then
+        wait "$broker" 2>/dev/null || true
+    fi
     stage_close
 }
 
-# end_process PID: for a process of ours that keeps nothing; also one that was paused, which no other signal ends.
-end_process() {
-    [[ -n $1 ]] && kill -KILL "$1" 2>/dev/null || return 0
-    wait "$1" 2>/dev/null || true
+wait_for_broker() {
+    local tries
+    for ((tries = 0; tries < 1200; tries++)); do
+        grep -q 'Kafka Server started' "$scratch/broker.log" && return
+        kill -0 "$broker" 2>/dev/null || break
+        sleep 0.1
+    done
+    tail -5 "$scratch/broker.log" >&2
+    die 'the broker did not start'
 }
 
-# plan_broker FOLDER PORT
-plan_broker() {
-    mkdir -p "$1"
-    "$root/tests/kafka/broker.sh" plan "$1" "$2"
-    cat >>"$1/server.properties" <<PROPERTIES
+# The machine gets memory and its best compiler: here it must not be the limit.
+start_broker() {
+    port_of_broker=$(free_port)
+    "$root/tests/kafka/broker.sh" fetch
+    mkdir -p "$scratch/broker"
+    "$root/tests/kafka/broker.sh" plan "$scratch/broker" "$port_of_broker"
+    cat >>"$scratch/broker/server.properties" <<PROPERTIES
 num.partitions=4
 log.segment.bytes=134217728
 log.retention.bytes=268435456
 log.retention.check.interval.ms=1000
 log.segment.delete.delay.ms=0
 PROPERTIES
-}
-
-# run_broker FOLDER: the process; it serves a little later. The machine gets memory and its best compiler: here it must
-# not be the limit.
-run_broker() {
-    BROKER_JVM='-Xms1g -Xmx1g -XX:+UseParallelGC' taskset -c 1 nice -n "${BROKER_NICE:-0}" \
-        "$root/tests/kafka/broker.sh" run "$1" >"$1.log" 2>&1 &
-}
-
-# wait_for_broker FOLDER PID
-wait_for_broker() {
-    local tries
-    for ((tries = 0; tries < 1200; tries++)); do
-        grep -q 'Kafka Server started' "$1.log" && return
-        kill -0 "$2" 2>/dev/null || break
-        sleep 0.1
-    done
-    tail -5 "$1.log" >&2
-    die 'the broker did not start'
-}
-
-start_broker() {
-    (exec 3<>"/dev/tcp/127.0.0.1/$port_of_broker") 2>/dev/null && die "port $port_of_broker is taken"
-    "$root/tests/kafka/broker.sh" fetch
-    plan_broker "$scratch/broker" "$port_of_broker"
-    run_broker "$scratch/broker"
+    BROKER_JVM='-Xms1g -Xmx1g -XX:+UseParallelGC' taskset -c 1 \
+        "$root/tests/kafka/broker.sh" run "$scratch/broker" >"$scratch/broker.log" 2>&1 &
     broker=$!
-    wait_for_broker "$scratch/broker" "$broker"
-}
-
-# number NAME: a metric of the server, summed over its labels.
-number() {
-    curl --fail --silent "http://127.0.0.1:$admin/metrics" |
-        awk -v name="$1" '{ split($1, at, "{") } at[1] == name { sum += $NF } END { printf "%.0f", sum }'
+    wait_for_broker
 }
 
 # start_publisher STORE TYPE [VAR=VALUE...] [-- WRAPPER...]: the server on core 0, with its control core and

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# What does an event cost that goes straight to Kafka, and who takes it: librdkafka, the kernel, or we?
+# Whose functions take the time of an event that goes to Kafka: librdkafka's, the kernel's, or ours?
+#
+# A profile, which a scenario does not take. What an event costs in all, and by thread, is perf/scenarios/kafka.toml.
 #
 #   RATE      events a second                            (default: 100000)
 #   EVENTS, BYTES, SECONDS_MEASURED                      (default: 10, 200 and 8)

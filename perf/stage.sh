@@ -208,21 +208,6 @@ stop_server() {
     server=''
 }
 
-# wait_at_most SECONDS PID: the process's exit code; one that does not end by then is killed, and 124.
-wait_at_most() {
-    local tries code=0
-    for ((tries = 0; tries < 10 * $1; tries++)); do
-        kill -0 "$2" 2>/dev/null || break
-        sleep 0.1
-    done
-    if kill -KILL "$2" 2>/dev/null; then
-        wait "$2" 2>/dev/null || true
-        return 124
-    fi
-    wait "$2" || code=$?
-    return "$code"
-}
-
 # drop_store STORE: gives a stopped server's disk space back.
 drop_store() {
     rm -rf -- "${scratch:?}/$1"

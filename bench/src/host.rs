@@ -3,6 +3,7 @@
 //! The one place of the driver that reads clocks.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     num::NonZeroU64,
     path::PathBuf,
@@ -164,12 +165,37 @@ pub(crate) fn ringtail_program() -> PathBuf {
 /// Processor time of a process so far, user and system; `None` when there is no such process.
 pub(crate) fn process_cpu(process: u32) -> Option<Duration> {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    name_and_cpu(&text).map(|(_, cpu)| cpu)
+}
+
+/// The same of each of its threads, those of one name together. Threads that have ended are left out.
+pub(crate) fn threads_cpu(process: u32) -> BTreeMap<String, Duration> {
+    let mut threads = BTreeMap::new();
+    let tasks = fs::read_dir(format!("/proc/{process}/task"));
+    for task in tasks.into_iter().flatten().flatten() {
+        let text = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        if let Some((name, cpu)) = name_and_cpu(&text) {
+            // The kernel's workers for a thread are named after its number, which says nothing.
+            let name = if name.starts_with("iou-") {
+                "io_uring"
+            } else {
+                name
+            };
+            *threads.entry(name.to_owned()).or_default() += cpu;
+        }
+    }
+    threads
+}
+
+/// Of a line of `/proc/*/stat`.
+fn name_and_cpu(text: &str) -> Option<(&str, Duration)> {
     // The name stands in brackets and may hold blanks; the times are the 14th and 15th field.
-    let (_, behind_name) = text.rsplit_once(')')?;
+    let (head, behind_name) = text.rsplit_once(')')?;
+    let (_, name) = head.split_once('(')?;
     let mut fields = behind_name.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     let all = ticks()? + ticks()?;
-    Some(Duration::from_millis(all * 1_000 / TICKS_PER_SECOND))
+    Some((name, Duration::from_millis(all * 1_000 / TICKS_PER_SECOND)))
 }
 
 /// Raises the limit of open files as far as this process may.
@@ -198,4 +224,23 @@ pub(crate) fn allow_open_files(files: u64) -> io::Result<()> {
         let text = format!("{files} open files are not allowed here (ulimit -n): {error}");
         io::Error::new(error.kind(), text)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_blanks_and_brackets() {
+        let line = "7 (rdk:b) 1) S 1 7 7 0 -1 64 0 0 0 0 150 50 0 0 20 0";
+        let two_seconds = Duration::from_secs(2);
+        assert_eq!(name_and_cpu(line), Some(("rdk:b) 1", two_seconds)));
+        assert_eq!(name_and_cpu("7 (a"), None);
+    }
+
+    #[test]
+    fn this_process_has_a_thread() {
+        assert!(!threads_cpu(std::process::id()).is_empty());
+        assert!(threads_cpu(u32::MAX).is_empty());
+    }
 }

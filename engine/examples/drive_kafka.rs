@@ -1,11 +1,12 @@
 //! Sends records to Kafka as fast as its brokers take them: by librdkafka alone, or by the engine's writer on an
-//! executor. `perf/kafka_writer.sh` sets the one beside the other.
+//! executor. `perf/scenarios/kafka_writer.toml` sets the one beside the other.
 //!
 //! ```text
 //! cargo run --release --example drive_kafka -- --brokers 127.0.0.1:9092 --topic t alone
 //! ```
 //!
-//! The topic must be there. Each figure is a line of its name and its value; records count when they are delivered.
+//! The topic must be there. The figures are one JSON object; records count when they are delivered, and `processor` is the part
+//! of one core that the whole process used.
 
 use clap::{Parser, ValueEnum};
 use rdkafka::ClientContext;
@@ -141,11 +142,10 @@ impl Meter {
         let last = Moment::now(delivered);
         let records = (last.delivered - first.delivered) as f64;
         let (wall, processor) = (last.wall - first.wall, last.processor - first.processor);
-        println!("seconds {wall:.3}");
-        println!("records_per_second {:.0}", records / wall);
-        println!("processor {:.3}", processor / wall);
         println!(
-            "processor_us_per_record {:.3}",
+            "{{\"seconds\":{wall:.3},\"records_per_second\":{:.0},\"processor\":{:.3},\"processor_us_per_record\":{:.3}}}",
+            records / wall,
+            processor / wall,
             1e6 * processor / records.max(1.0)
         );
         true

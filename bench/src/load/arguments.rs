@@ -1,6 +1,6 @@
 //! What `load` can be told.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Serialize;
 
@@ -259,6 +259,11 @@ impl Arguments {
             content.types,
             content.zipf,
         )
+    }
+
+    /// How long is measured.
+    pub(crate) fn seconds(&self) -> Duration {
+        Duration::from_secs(self.pace.seconds)
     }
 
     pub(super) fn is_recorded(&self) -> bool {

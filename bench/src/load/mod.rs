@@ -7,6 +7,7 @@
 //! Core: connections are opened on the first thread; each worker then owns its share.
 
 mod arguments;
+mod beside;
 mod connection;
 mod hlog;
 mod identity;
@@ -33,9 +34,13 @@ use std::{
 
 use thiserror::Error;
 
-pub(crate) use self::arguments::Arguments;
+pub(crate) use self::{
+    arguments::Arguments,
+    beside::{Beside, Course, Failed},
+};
 use self::{
     arguments::Named,
+    beside::Nobody,
     connection::{BUFFER_BYTES, Connection, Desk},
     hlog::Chapter,
     printer::Printer,
@@ -49,7 +54,7 @@ use self::{
 use crate::{
     Verdict, check, compare, host,
     message::Shape,
-    outcome::{self, Outcome},
+    outcome::{self, Happened, Outcome},
     payload::LABEL_BYTES,
     record::Recorder,
     wire::{ConnectError, Source, Target},
@@ -74,6 +79,8 @@ enum LoadError {
     },
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error("beside the load: {0}")]
+    Beside(Failed),
 }
 
 fn during(deed: &'static str) -> impl Fn(io::Error) -> LoadError {
@@ -104,14 +111,10 @@ pub(crate) fn measure(
     let mut verdict = Verdict::Kept;
     for round in 1..=arguments.rounds {
         for named in arguments.targets() {
-            let (mut outcome, chapter) = drive(arguments, &named, round)?;
-            print!("{outcome}");
-            verdict = verdict.worse(outcome.verdict());
-            if arguments.output.verify {
-                verdict = verdict.worse(verify(arguments, &mut outcome)?);
-            }
-            outcomes.push(outcome);
-            chapters.push(chapter);
+            let measured = measure_target(arguments, &named, round, &mut Nobody)?;
+            verdict = verdict.worse(measured.verdict);
+            outcomes.push(measured.outcome);
+            chapters.push(measured.chapter);
         }
     }
     if let Some(path) = &arguments.output.json {
@@ -124,6 +127,44 @@ pub(crate) fn measure(
         compare::print_all(&outcomes);
     }
     Ok((verdict, outcomes))
+}
+
+/// Measures the first target once, as this round of it, with somebody beside the load.
+pub(crate) fn measure_beside(
+    arguments: &Arguments,
+    round: u32,
+    beside: &mut dyn Beside,
+) -> Result<(Verdict, Outcome), Box<dyn std::error::Error>> {
+    admissible(arguments)?;
+    let named = arguments.targets().swap_remove(0);
+    let measured = measure_target(arguments, &named, round, beside)?;
+    Ok((measured.verdict, measured.outcome))
+}
+
+struct Measured {
+    verdict: Verdict,
+    outcome: Outcome,
+    chapter: Chapter,
+}
+
+fn measure_target(
+    arguments: &Arguments,
+    named: &Named,
+    round: u32,
+    beside: &mut dyn Beside,
+) -> Result<Measured, Box<dyn std::error::Error>> {
+    let (mut outcome, chapter) = drive(arguments, named, round, beside)?;
+    print!("{outcome}");
+    let mut verdict = outcome.verdict();
+    beside.after().map_err(LoadError::Beside)?;
+    if arguments.output.verify {
+        verdict = verdict.worse(verify(arguments, &mut outcome)?);
+    }
+    Ok(Measured {
+        verdict,
+        outcome,
+        chapter,
+    })
 }
 
 fn admissible(arguments: &Arguments) -> Result<(), LoadError> {
@@ -188,6 +229,7 @@ fn drive(
     arguments: &Arguments,
     named: &Named,
     round: u32,
+    beside: &mut dyn Beside,
 ) -> Result<(Outcome, Chapter), LoadError> {
     let shape = shape(arguments, round);
     let target = Target::parse(&named.url)?;
@@ -214,7 +256,7 @@ fn drive(
     };
     let mut watch = Watch::new(arguments.process_of(&named.name), rules.span);
     let name = format!("{} {round}", named.name);
-    let tally = stage.work(shares, &source, &name, &mut watch)?;
+    let (tally, happened) = stage.work(shares, &source, &name, &mut watch, beside)?;
     let ended = host::now().min(rules.span.until);
     let run = Run {
         arguments,
@@ -225,6 +267,7 @@ fn drive(
         rules: &rules,
         measured: ended.saturating_duration_since(rules.span.from),
         watch: &watch,
+        happened,
     };
     let chapter = Chapter {
         tag: format!("{}-{round}", named.name),
@@ -306,8 +349,11 @@ impl Stage<'_> {
         source: &Source,
         name: &str,
         watch: &mut Watch,
-    ) -> Result<Tally, LoadError> {
+        beside: &mut dyn Beside,
+    ) -> Result<(Tally, Option<Happened>), LoadError> {
         let (done, all_done) = mpsc::channel::<()>();
+        let (load, over) = mpsc::channel::<()>();
+        let course = Course::new(self.rules.span.from, over);
         thread::scope(|scope| {
             let mut workers = Vec::new();
             for (index, share) in shares.into_iter().enumerate() {
@@ -318,12 +364,16 @@ impl Stage<'_> {
                 }));
             }
             drop(done);
-            self.show_until(&all_done, name, watch);
+            scope.spawn(move || {
+                let _ends_with_the_load = load;
+                self.show_until(&all_done, name, watch);
+            });
+            let happened = beside.during(&course);
             let mut total = Tally::new(self.rules.span);
             for worker in workers {
                 total.merge(worker.join().expect("a worker does not panic")?);
             }
-            Ok(total)
+            Ok((total, happened.map_err(LoadError::Beside)?))
         })
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     arguments::{Arguments, Named, Rate},
+    beside::phases,
     rules::{Loop, Rules},
     tally::Tally,
     watch::Watch,
@@ -12,7 +13,8 @@ use crate::{
     host::Host,
     message::Shape,
     outcome::{
-        BUSY_MAX, Latency, OpenLoop, OpenMessaging, Openings, Outcome, Totals, WAITED_MAX, rate,
+        BUSY_MAX, Happened, Latency, OpenLoop, OpenMessaging, Openings, Outcome, Phases, Totals,
+        WAITED_MAX, rate,
     },
     wire::Target,
 };
@@ -27,6 +29,8 @@ pub(super) struct Run<'a> {
     pub(super) rules: &'a Rules,
     pub(super) measured: Duration,
     pub(super) watch: &'a Watch,
+    /// What somebody did beside it.
+    pub(super) happened: Option<Happened>,
 }
 
 impl Run<'_> {
@@ -67,10 +71,18 @@ impl Run<'_> {
             driver_busy: tally.busy,
             driver_waited: tally.waited,
             driver_limited: BUSY_MAX <= tally.busy || WAITED_MAX <= tally.waited,
+            interruption: self.phases(&tally),
+            drain: None,
             account: None,
             openmessaging: self.openmessaging(&tally),
             totals: totals(tally),
         }
+    }
+
+    fn phases(&self, tally: &Tally) -> Option<Phases> {
+        let happened = self.happened.clone()?;
+        let each = self.rules.span.interval();
+        Some(phases(happened, &tally.intervals, each, self.measured))
     }
 
     fn mode(&self) -> &'static str {

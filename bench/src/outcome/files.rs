@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Outcome;
+use super::{Conclusion, Figures, Outcome};
 
 #[derive(Debug, Error)]
 pub(crate) enum FileError {
@@ -26,6 +26,11 @@ pub(crate) enum FileError {
 #[derive(Serialize)]
 struct Several<'a> {
     results: &'a [Outcome],
+    /// Of a scenario: what its programs printed, and what its steps came to.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    figures: &'a [Figures],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    conclusions: &'a [Conclusion],
 }
 
 #[derive(Deserialize)]
@@ -33,11 +38,31 @@ struct SeveralRead {
     results: Vec<Outcome>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ConclusionsRead {
+    conclusions: Vec<Conclusion>,
+}
+
 /// Writes one result or several.
 pub(crate) fn write(path: &Path, outcomes: &[Outcome]) -> Result<(), FileError> {
-    let json = match outcomes {
-        [one] => serde_json::to_vec_pretty(one),
-        several => serde_json::to_vec_pretty(&Several { results: several }),
+    write_all(path, outcomes, &[], &[])
+}
+
+/// The same, with what a scenario has beside them.
+pub(crate) fn write_all(
+    path: &Path,
+    results: &[Outcome],
+    figures: &[Figures],
+    conclusions: &[Conclusion],
+) -> Result<(), FileError> {
+    let json = match results {
+        [one] if figures.is_empty() && conclusions.is_empty() => serde_json::to_vec_pretty(one),
+        results => serde_json::to_vec_pretty(&Several {
+            results,
+            figures,
+            conclusions,
+        }),
     };
     let path = path.to_path_buf();
     let json = json.map_err(|source| FileError::Form {
@@ -47,12 +72,26 @@ pub(crate) fn write(path: &Path, outcomes: &[Outcome]) -> Result<(), FileError> 
     fs::write(&path, json).map_err(|source| FileError::Write { path, source })
 }
 
-/// Reads all results of a file.
-pub(crate) fn read_all(path: &Path) -> Result<Vec<Outcome>, FileError> {
-    let bytes = fs::read(path).map_err(|source| FileError::Read {
+fn bytes_of(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(|source| FileError::Read {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// Reads what the steps of a scenario came to.
+pub(crate) fn read_conclusions(path: &Path) -> Result<Vec<Conclusion>, FileError> {
+    let read: Result<ConclusionsRead, _> = serde_json::from_slice(&bytes_of(path)?);
+    let read = read.map_err(|source| FileError::Form {
         path: path.to_path_buf(),
         source,
     })?;
+    Ok(read.conclusions)
+}
+
+/// Reads all results of a file.
+pub(crate) fn read_all(path: &Path) -> Result<Vec<Outcome>, FileError> {
+    let bytes = bytes_of(path)?;
     let read = || -> Result<Vec<Outcome>, serde_json::Error> {
         let value: serde_json::Value = serde_json::from_slice(&bytes)?;
         if value.get("results").is_some() {

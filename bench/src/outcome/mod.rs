@@ -3,16 +3,20 @@
 //! The fields of [`OpenMessaging`] have the names and units that the OpenMessaging Benchmark gives
 //! them, so that its tools read our files; the others say what it has no name for.
 
+mod conclusion;
 mod files;
 mod openmessaging;
+mod phases;
 mod summary;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use files::{FileError, read_all, write};
+pub(crate) use conclusion::{Conclusion, Figures};
+pub(crate) use files::{FileError, read_all, read_conclusions, write, write_all};
 pub(crate) use openmessaging::OpenMessaging;
+pub(crate) use phases::{Drain, Happened, Phase, Phases};
 
 use crate::{Verdict, host::Host};
 
@@ -66,6 +70,12 @@ pub(crate) struct Outcome {
     /// The driver may have been what limited: the figures are lower bounds.
     pub(crate) driver_limited: bool,
     pub(crate) totals: Totals,
+    /// What happened to a broker meanwhile, and what clients felt.
+    #[serde(default)]
+    pub(crate) interruption: Option<Phases>,
+    /// When a backlog drained meanwhile.
+    #[serde(default)]
+    pub(crate) drain: Option<Drain>,
     /// What the log held, when it was read back.
     pub(crate) account: Option<serde_json::Value>,
     #[serde(flatten)]
@@ -83,12 +93,15 @@ pub(crate) struct Latency {
 }
 
 /// What the server's process used inside the measured window.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ServerUse {
     pub(crate) cpu_seconds: f64,
     /// Processor time over wall time.
     pub(crate) cores: f64,
     pub(crate) cpu_seconds_per_million_events: f64,
+    /// The same of its threads, by their names.
+    #[serde(default)]
+    pub(crate) threads: BTreeMap<String, f64>,
     /// At the end.
     pub(crate) resident_kib: u64,
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Latency, OpenLoop, Openings, Outcome, Totals};
+use super::{Latency, OpenLoop, Openings, Outcome, ServerUse, Totals};
+
+/// Threads that took less of the whole process are not told.
+const THREAD_PART_MIN: f64 = 0.01;
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +34,9 @@ impl fmt::Display for Outcome {
         if let Some(openings) = &self.openings {
             write!(f, "{openings}")?;
         }
+        if let Some(interruption) = &self.interruption {
+            write!(f, "{interruption}")?;
+        }
         write!(f, "{}", self.totals)?;
         if let Some(server) = &self.server {
             writeln!(
@@ -40,6 +46,7 @@ impl fmt::Display for Outcome {
                 server.cpu_seconds_per_million_events,
                 server.resident_kib
             )?;
+            write!(f, "{}", Threads(server))?;
         }
         writeln!(
             f,
@@ -105,6 +112,28 @@ impl fmt::Display for Openings {
             "  opened   {} under load, {} broken off with {} batches unanswered, {} retries; {}",
             self.opened, self.broken_off, self.abandoned, self.retries, self.opening_us
         )
+    }
+}
+
+/// Who took the processor in the server's process; what is hardly anything is left out.
+struct Threads<'a>(&'a ServerUse);
+
+impl fmt::Display for Threads<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.0.cpu_seconds_per_million_events;
+        let threads = self.0.threads.iter();
+        let mut told: Vec<_> = threads
+            .filter(|(_, used)| all * THREAD_PART_MIN <= **used)
+            .collect();
+        if told.len() < 2 {
+            return Ok(());
+        }
+        told.sort_by(|one, two| two.1.total_cmp(one.1));
+        let words: Vec<_> = told
+            .iter()
+            .map(|(name, used)| format!("{name} {used:.3}"))
+            .collect();
+        writeln!(f, "  threads  {}", words.join(", "))
     }
 }
 

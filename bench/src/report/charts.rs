@@ -74,6 +74,10 @@ pub(super) fn latency_over_time(series: &[&Series<'_>]) -> String {
         Axis::linear("seconds of the measured time", longest(series)),
         Axis::logarithmic(MILLISECONDS, low.min(high), high),
     );
+    for happened in all(series).filter_map(|outcome| outcome.interruption.as_ref()) {
+        let happened = &happened.happened;
+        plot.band(happened.began_seconds, happened.ended_seconds);
+    }
     for (colour, series) in series.iter().enumerate() {
         for (index, outcome) in series.outcomes.iter().enumerate() {
             for (number, (_, row)) in rows.iter().enumerate() {

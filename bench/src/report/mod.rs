@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     Verdict,
-    outcome::{FileError, Outcome, read_all},
+    outcome::{Conclusion, FileError, Outcome, read_all, read_conclusions},
 };
 
 #[derive(Clone, Debug, clap::Args)]
@@ -49,11 +49,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Verdict, Box<dyn std::error::
 
 fn write(arguments: &Arguments) -> Result<PathBuf, ReportError> {
     let mut files = Vec::new();
+    let mut conclusions: Vec<Conclusion> = Vec::new();
     for path in &arguments.file {
         let stem = path.file_stem().unwrap_or_default();
         files.push((stem.to_string_lossy().into_owned(), read_all(path)?));
+        conclusions.extend(read_conclusions(path)?);
     }
-    let page = page::page(&arguments.title, &series(&files));
+    let page = page::page(&arguments.title, &series(&files), &conclusions);
     let path = arguments.output.clone();
     match fs::write(&path, page) {
         Ok(()) => Ok(path),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Series, by_load, charts, svg::escape};
 use crate::{
     compare::{FIGURES, Ratio, Sample},
-    outcome::Outcome,
+    outcome::{Conclusion, Outcome},
 };
 
 const STYLE: &str = "
@@ -20,7 +20,7 @@ p.note { color: var(--soft); max-width: 48rem; }
 figure { margin: 1.6rem 0; } figcaption { font-weight: 600; margin-bottom: .3rem; }
 svg { width: 100%; height: auto; font: 11px system-ui, sans-serif; }
 svg text { fill: var(--soft); } svg text.value { fill: var(--ink); font-weight: 600; }
-.grid { stroke: var(--faint); fill: none; }
+.grid { stroke: var(--faint); fill: none; } .band { fill: var(--faint); opacity: .25; }
 .line { fill: none; stroke-width: 2.2; stroke-linejoin: round; } .thin { stroke-width: 1; opacity: .55; }
 .whisker { stroke: var(--ink); stroke-width: 1.5; fill: none; }
 .point { fill: var(--paper); stroke: var(--ink); }
@@ -40,7 +40,7 @@ td.warn { color: #c2415b; } code { font-size: .85em; overflow-wrap: anywhere; }
 ";
 
 /// The whole page.
-pub(super) fn page(title: &str, series: &[Series<'_>]) -> String {
+pub(super) fn page(title: &str, series: &[Series<'_>], conclusions: &[Conclusion]) -> String {
     let title = escape(title);
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -51,6 +51,10 @@ pub(super) fn page(title: &str, series: &[Series<'_>]) -> String {
             <em>meant</em> to be sent, to the moment its answer was read. Whiskers are 95 % intervals \
             of the mean over repetitions; where they overlap widely a difference may be noise, and the \
             table of ratios says whether it is. A single repetition has no interval.</p>\n";
+    if !conclusions.is_empty() {
+        out += "<h2>What the steps came to</h2>\n";
+        out += &concluded(conclusions);
+    }
     out += "<h2>Results</h2>\n";
     out += &results(series);
     let groups = by_load(series);
@@ -107,6 +111,32 @@ fn results(series: &[Series<'_>]) -> String {
     out + "</table></div>\n"
 }
 
+/// Ratios beside what was wanted of them.
+fn concluded(conclusions: &[Conclusion]) -> String {
+    let mut out = table_head(&["step", "ratio", "median", "wanted", "each round"]);
+    for one in conclusions {
+        let wanted = match (one.at_least, one.at_most) {
+            (Some(bound), _) => format!("at least {bound:.2}"),
+            (None, Some(bound)) => format!("at most {bound:.2}"),
+            (None, None) => String::new(),
+        };
+        let rounds: Vec<_> = one
+            .ratios
+            .iter()
+            .map(|ratio| format!("{ratio:.2}"))
+            .collect();
+        let row = format!(
+            "<tr><td>{}</td><td>{}</td><td>{:.2}</td><td>{wanted}</td><td>{}</td></tr>\n",
+            escape(&one.step),
+            escape(&one.figure),
+            one.median,
+            rounds.join(", ")
+        );
+        out += &row;
+    }
+    out + "</table></div>\n"
+}
+
 fn table_head(heads: &[&str]) -> String {
     let cells: String = heads
         .iter()
@@ -158,6 +188,21 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
                 open.late_us
             ));
         }
+    }
+    if let Some(phases) = &outcome.interruption {
+        remarks.push(format!(
+            "{}: p99 {} µs before, {} during, {} after",
+            phases.happened,
+            phases.before.latency_us.p99,
+            phases.during.latency_us.p99,
+            phases.after.latency_us.p99
+        ));
+    }
+    if let Some(drain) = &outcome.drain {
+        remarks.push(format!(
+            "{:.0} events/s delivered, {:.2} for each that came in, {} left",
+            drain.delivered_events_per_second, drain.ratio, drain.left_events
+        ));
     }
     if let Some(account) = &outcome.account {
         let missing = account.get("missing").and_then(serde_json::Value::as_u64);

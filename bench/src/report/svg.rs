@@ -203,6 +203,16 @@ impl Plot {
         ));
     }
 
+    /// A stretch of the x axis in which something happened.
+    pub(super) fn band(&mut self, from: f64, until: f64) {
+        let ((left, _), (right, _)) = (self.place(from, self.y.low), self.place(until, self.y.low));
+        self.put(format_args!(
+            "<rect class=\"band\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{}\"/>",
+            right - left,
+            HEIGHT - TOP - BOTTOM
+        ));
+    }
+
     /// A line through points; a thin one is a repetition of one that has a name.
     pub(super) fn line(&mut self, colour: usize, points: &[(f64, f64)], is_thin: bool) {
         if points.is_empty() {

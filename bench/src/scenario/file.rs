@@ -1,7 +1,12 @@
 //! A scenario file: what is asked, of whom, with which loads, and how to read the answer.
 //!
 //! Loads are flags of `ringtail-bench load`, written as keys. A step's `vary` gives one step for each
-//! value; its `rate_of` takes the rate from what an earlier step came to.
+//! value; its `rate_of` takes the rate from what an earlier step came to. `happens` has a broker go away
+//! under the load, `drain` lets a backlog grow and drain.
+
+mod broker;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +17,8 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 use toml::{Table, Value};
+
+pub(super) use self::broker::{Away, Broker, Drain, Happens};
 
 #[derive(Debug, Error)]
 pub(crate) enum FileError {
@@ -36,6 +43,8 @@ pub(super) struct Scenario {
     /// Repetitions of each load on each target, A B A B.
     #[serde(default = "one")]
     pub(super) rounds: u32,
+    /// Where servers that publish find Kafka.
+    pub(super) broker: Option<Broker>,
     pub(super) target: Vec<Target>,
     /// Flags that all steps of kind `load` share.
     #[serde(default)]
@@ -43,6 +52,8 @@ pub(super) struct Scenario {
     pub(super) step: Vec<Step>,
 }
 
+/// What `load` measures when nothing else is said, in seconds.
+const SECONDS: u64 = 10;
 /// More copies than anybody keeps.
 const VOLUMES_MAX: u32 = 8;
 
@@ -50,7 +61,7 @@ fn one() -> u32 {
     1
 }
 
-/// A server: one that is started for the scenario, or one that runs already.
+/// A server: one that is started for the scenario, or one that runs already; or a program that measures by itself.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Target {
@@ -59,6 +70,11 @@ pub(super) struct Target {
     pub(super) start: Option<Program>,
     /// Where a server is that runs already.
     pub(super) url: Option<String>,
+    /// A program, from the folder of this one, that prints its figures as one JSON object of numbers.
+    pub(super) program: Option<PathBuf>,
+    /// What it is told; `{broker}` stands for the broker's address.
+    #[serde(default)]
+    pub(super) words: Vec<String>,
     #[serde(default)]
     pub(super) protocol: Protocol,
     /// Folders that each hold a copy of the log, all on the disk that is measured.
@@ -129,6 +145,15 @@ pub(super) struct Step {
     pub(super) vary: BTreeMap<String, Vec<Value>>,
     /// The rate is a part of what another step came to.
     pub(super) rate_of: Option<RateOf>,
+    /// What happens to the broker while the load is on.
+    pub(super) happens: Option<Happens>,
+    /// The load is what comes in while a backlog drains.
+    pub(super) drain: Option<Drain>,
+    /// Of programs: which of their figures is compared with that of the first target.
+    pub(super) figure: Option<String>,
+    /// Bounds of the ratio that a step with `happens`, `drain` or `figure` comes to.
+    pub(super) at_least: Option<f64>,
+    pub(super) at_most: Option<f64>,
     /// Settings of all servers in this step, over their own.
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
@@ -143,6 +168,8 @@ pub(super) enum Kind {
     Idle,
     /// Connections that come and go: how many a second?
     Churn,
+    /// Programs that measure by themselves.
+    Program,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -180,36 +207,74 @@ impl Scenario {
                 "a scenario has at least one [[target]], one [[step]] and one round".into(),
             );
         }
+        if let Some(broker) = &self.broker {
+            broker.sensible()?;
+        }
         for target in &self.target {
-            if target.start.is_some() == target.url.is_some() {
-                return Err(format!("target {}: give either start or url", target.name));
-            }
             target.sensible()?;
         }
         for (index, step) in self.step.iter().enumerate() {
-            let Some(rate) = &step.rate_of else {
-                continue;
-            };
-            let mut earlier = self.step[..index].iter();
-            if !earlier.any(|earlier| earlier.name == rate.step && earlier.vary.is_empty()) {
+            let in_step = |what| format!("step {}: {what}", step.name);
+            step.sensible().map_err(in_step)?;
+            self.has_what_it_needs(step).map_err(in_step)?;
+            step.rate_is_known(&self.step[..index]).map_err(in_step)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there are the targets and the broker that a step wants.
+    pub(super) fn has_what_it_needs(&self, step: &Step) -> Result<(), String> {
+        let wants_programs = step.kind == Kind::Program;
+        let mut targets = self.target.iter();
+        if targets.any(|target| target.program.is_some() != wants_programs) {
+            return Err(
+                "kind = \"program\" is for targets with a program, all others for servers".into(),
+            );
+        }
+        let ours = self
+            .broker
+            .as_ref()
+            .is_some_and(|broker| broker.run.is_some());
+        if (step.happens.is_some() || step.drain.is_some()) && !ours {
+            return Err(
+                "only a broker that the scenario starts may go away: give [broker] run".into(),
+            );
+        }
+        if step.drain.is_some() {
+            let has = |key: &str| step.load.contains_key(key) || self.load.contains_key(key);
+            if let Some(key) = ["rate", "verify"].into_iter().find(|key| has(key)) {
                 return Err(format!(
-                    "step {}: rate_of names no earlier step without vary: {}",
-                    step.name, rate.step
-                ));
-            }
-            if !(0.0 < rate.part && rate.part <= 1.0) {
-                return Err(format!(
-                    "step {}: a part is above 0 and at most 1",
-                    step.name
+                    "a drain finds its rate by itself and reads nothing back: leave {key} out"
                 ));
             }
         }
+        if let Some(happens) = &step.happens {
+            happens.sensible(self.seconds(step))?;
+        }
         Ok(())
+    }
+
+    /// How long a step is measured.
+    fn seconds(&self, step: &Step) -> u64 {
+        let given = step.load.get("seconds").or(self.load.get("seconds"));
+        let given = given.and_then(Value::as_integer);
+        given.map_or(SECONDS, |seconds| u64::try_from(seconds).unwrap_or(0))
     }
 }
 
 impl Target {
     fn sensible(&self) -> Result<(), String> {
+        let given = [
+            self.start.is_some(),
+            self.url.is_some(),
+            self.program.is_some(),
+        ];
+        if given.iter().filter(|given| **given).count() != 1 {
+            return Err(format!(
+                "target {}: give either start or url, or a program",
+                self.name
+            ));
+        }
         let is_ringtail = self.start == Some(Program::Ringtail);
         let is_null = self.start.is_some() && !is_ringtail;
         if is_null && !matches!(self.protocol, Protocol::WebSocket | Protocol::Rest) {
@@ -230,6 +295,42 @@ impl Target {
 }
 
 impl Step {
+    fn sensible(&self) -> Result<(), String> {
+        if let Some(drain) = &self.drain {
+            drain.sensible()?;
+        }
+        let acts = usize::from(self.happens.is_some()) + usize::from(self.drain.is_some());
+        if 1 < acts
+            || (acts == 1
+                && (self.kind != Kind::Load || self.rate_of.is_some() && self.drain.is_some()))
+        {
+            return Err("happens and drain each make a load of their own: give one of them, no other kind, and drain no rate_of".into());
+        }
+        if self.figure.is_some() != (self.kind == Kind::Program) {
+            return Err("figure is what programs are compared by: give it with kind = \"program\", and only there".into());
+        }
+        let bounded = self.at_least.is_some() || self.at_most.is_some();
+        if bounded && acts == 0 && self.figure.is_none() {
+            return Err("at_least and at_most are for steps with happens, drain or figure: others come to no ratio".into());
+        }
+        Ok(())
+    }
+
+    fn rate_is_known(&self, earlier: &[Self]) -> Result<(), String> {
+        let Some(rate) = &self.rate_of else {
+            return Ok(());
+        };
+        let mut earlier = earlier.iter();
+        if !earlier.any(|earlier| earlier.name == rate.step && earlier.vary.is_empty()) {
+            let of = &rate.step;
+            return Err(format!("rate_of names no earlier step without vary: {of}"));
+        }
+        if !(0.0 < rate.part && rate.part <= 1.0) {
+            return Err("a part is above 0 and at most 1".into());
+        }
+        Ok(())
+    }
+
     /// One step for each combination of what is varied, with names that say which.
     pub(super) fn spread(&self) -> Vec<Self> {
         let mut steps = vec![Self {
@@ -273,78 +374,5 @@ fn word(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().map(word).collect::<Vec<_>>().join(","),
         other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = r#"
-        question = "How fast?"
-        reading = "More is better."
-        rounds = 3
-        [[target]]
-        name = "a"
-        start = "null-tokio"
-        cpu = [0]
-        [load]
-        seconds = 5
-        cpu = [1]
-        [[step]]
-        name = "maximum"
-        vary = { events = [1, 10], bytes = ["200", "100..300"] }
-        [[step]]
-        name = "flat"
-        load = { seconds = 1, verify = false }
-        [[step]]
-        name = "half"
-        rate_of = { step = "flat", part = 0.5 }
-    "#;
-
-    fn parse(text: &str) -> Result<Scenario, FileError> {
-        super::parse(text, Path::new("x.toml"))
-    }
-
-    #[test]
-    fn a_step_is_spread_over_all_combinations() {
-        let scenario = parse(FILE).unwrap();
-        let steps = scenario.step[0].spread();
-        let names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
-        assert_eq!(names[0], "maximum bytes=200 events=1");
-        assert_eq!(names[3], "maximum bytes=100..300 events=10");
-        let flags = steps[3].flags(&scenario.load);
-        assert_eq!(
-            flags,
-            [
-                "--bytes",
-                "100..300",
-                "--cpu",
-                "1",
-                "--events",
-                "10",
-                "--seconds",
-                "5"
-            ]
-        );
-        let flags = scenario.step[1].flags(&scenario.load);
-        assert_eq!(flags, ["--cpu", "1", "--seconds", "1"]);
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_told_in_words() {
-        let wrong = |from: &str, to: &str| parse(&FILE.replace(from, to)).unwrap_err().to_string();
-        assert!(wrong("start = \"null-tokio\"", "").contains("either start or url"));
-        assert!(wrong("step = \"flat\"", "step = \"maximum\"").contains("no earlier step"));
-        assert!(wrong("part = 0.5", "part = 1.5").contains("above 0 and at most 1"));
-        assert!(wrong("rounds = 3", "rounds = 0").contains("at least one"));
-        assert!(wrong("rounds = 3", "round = 3").contains("unknown field"));
-        let start = "start = \"null-tokio\"";
-        let with = |more: &str| format!("{start}\n{more}");
-        assert!(wrong(start, &with("volumes = 2")).contains("only ringtail has some"));
-        assert!(
-            wrong(start, &with("protocol = \"grpc\"")).contains("of ours only ringtail speaks")
-        );
-        assert!(wrong(start, "start = \"ringtail\"\nvolumes = 9").contains("1 to 8"));
     }
 }

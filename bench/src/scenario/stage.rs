@@ -40,6 +40,8 @@ pub(super) struct Places {
     pub(super) ringtail: PathBuf,
     /// Stores are made in a fresh folder of this one.
     pub(super) folder: PathBuf,
+    /// Where servers that publish find Kafka, unless their own settings say so.
+    pub(super) broker: Option<String>,
 }
 
 /// A server that takes load.
@@ -47,6 +49,8 @@ pub(super) struct Places {
 pub(super) struct Server {
     pub(super) name: String,
     pub(super) url: String,
+    /// `host:port` of the admin port, when the server is a Ringtail of ours.
+    pub(super) admin: Option<String>,
     child: Option<Child>,
     store: Option<PathBuf>,
 }
@@ -67,6 +71,7 @@ impl Server {
         let mut server = Self {
             name: target.name.clone(),
             url: target.url.clone().unwrap_or_default(),
+            admin: None,
             child: None,
             store: None,
         };
@@ -108,6 +113,9 @@ impl Server {
         let log = fs::File::create(&said).map_err(failed("make its log"))?;
         let volumes = volumes(&store, target.volumes).map_err(failed("make its volumes"))?;
         let mut command = Command::new(&places.ringtail);
+        if let Some(broker) = &places.broker {
+            command.env("PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS", broker);
+        }
         command
             .arg("serve")
             .envs(&target.env)
@@ -126,7 +134,10 @@ impl Server {
         let child = host::confined(&target.cpu, || command.spawn());
         self.child = Some(child.map_err(failed("start it"))?);
         self.url = target.protocol.url(if speaks_grpc { grpc } else { port });
-        self.wait_until_ready(&format!("127.0.0.1:{admin}"), &said)
+        let admin = format!("127.0.0.1:{admin}");
+        self.wait_until_ready(&admin, &said)?;
+        self.admin = Some(admin);
+        Ok(())
     }
 
     fn wait_until_ready(&mut self, admin: &str, said: &Path) -> Result<(), StageError> {
