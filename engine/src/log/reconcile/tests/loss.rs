@@ -1,8 +1,11 @@
 //! Damage that no copy can repair: named, given up only when allowed, recorded, never served.
 
+use super::super::super::format::forwarded::Forwarded;
 use super::super::super::format::loss::{Loss, Losses, LostRange};
 use super::super::super::format::section::Frame;
+use super::super::super::journal::Followed;
 use super::*;
+use crate::unit::Epoch;
 
 /// What a frame holds, by its table.
 fn ranges(disk: &SimulatedDisk, (name, header): &(String, FrameHeader)) -> Vec<LostRange> {
@@ -393,4 +396,52 @@ fn times(world: &mut World, topic: TopicIndex) -> Vec<(Offset, i64)> {
         }
     }
     times
+}
+
+/// The frames behind the cursor that can be had.
+fn followed(world: &mut World, cursor: Forwarded) -> Vec<Followed> {
+    let mut follower = world.journal.follow(cursor).unwrap();
+    let mut all = Vec::new();
+    loop {
+        let next = world.executor.wait(follower.next()).unwrap();
+        match next.unwrap_or_else(|error| panic!("{error}")) {
+            Some(followed) => all.push(followed),
+            None => return all,
+        }
+    }
+}
+
+#[test]
+fn a_forwarder_goes_on_behind_what_is_lost_wherever_it_begins() {
+    for seed in seeds(8) {
+        let mut random = Random::new(seed);
+        let (volumes, ..) = losses_apart(seed, &mut random);
+        let account = |losses: &mut Losses| losses.join_rows(if seed < 5 { 1 } else { 100 });
+        let world = start_with(seed + 900, &volumes, &Permissions::default(), account);
+        let mut world = world.unwrap_or_else(|reason| panic!("SEED={seed}: {reason}"));
+        let mut begin = world.journal.begin_to_forward();
+        (begin.epoch, begin.upto, begin.chain) = (Epoch(1), None, 0);
+        world.executor.settle();
+        let all = followed(&mut world, begin);
+        let losses = world.journal.losses();
+        let lost: u64 = losses.told.iter().map(|loss| loss.frames).sum();
+        let last = world.journal.last_durable().unwrap().get();
+        assert!(0 < lost, "SEED={seed}");
+        assert_eq!(all.len() as u64, last - lost, "SEED={seed}");
+        for (at, from) in all.iter().enumerate().step_by(3) {
+            let cursor = Forwarded {
+                epoch: from.epoch,
+                upto: Some(from.spot.sequence),
+                chain: from.chain,
+                ..begin
+            };
+            let rest = followed(&mut world, cursor);
+            assert_eq!(
+                rest,
+                all[at + 1..],
+                "SEED={seed} behind {}",
+                from.spot.sequence.get()
+            );
+        }
+    }
 }
