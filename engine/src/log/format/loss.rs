@@ -98,44 +98,61 @@ impl Losses {
         self.pass(offset, |range| range.topic == topic)
     }
 
+    /// Offsets grow with the chain, so one sweep passes ranges that adjoin, and the next finds nothing more.
     fn pass(&self, offset: Offset, counts: impl Fn(&LostRange) -> bool) -> Offset {
         let mut next = offset;
-        let holds = |next: Offset| {
-            let mut all = self.told.iter().flat_map(|loss| &loss.topics);
-            all.find(|range| counts(range) && range.first <= next && next < range.next)
-        };
-        while let Some(range) = holds(next) {
-            next = range.next;
+        loop {
+            let before = next;
+            for range in self.told.iter().flat_map(|loss| &loss.topics) {
+                if range.first <= next && next < range.next && counts(range) {
+                    next = range.next;
+                }
+            }
+            if next == before {
+                return next;
+            }
         }
-        next
     }
 
-    /// Whether these frames are among the lost. Asked in the order of the chain: of a row that stands for several
-    /// losses, as many as it says are, and the next one is damage.
+    /// Whether these frames are among the lost, in one row or in several that adjoin. Asked in the order of the
+    /// chain: of a row that stands for several losses, as many as it says are, and the next one is damage.
     pub fn explain(&self, toll: &mut Toll, first: Sequence, last: Sequence) -> bool {
-        let Some(row) = self.row(first, last) else {
-            return false;
-        };
-        if toll.row != Some(row.first) {
-            *toll = Toll {
-                row: Some(row.first),
-                frames: 0,
+        let mut at = first;
+        loop {
+            let Some(row) = self.row_of(at) else {
+                return false;
             };
+            let upto = row.last.min(last);
+            if !toll.take(row, span(at, upto)) {
+                return false;
+            }
+            if upto == last {
+                return true;
+            }
+            at = upto.next();
         }
-        toll.frames = toll.frames.saturating_add(span(first, last));
-        row.is_exact() || toll.frames <= row.frames
     }
 
     /// The row that holds this frame, if any.
     pub fn row_of(&self, frame: Sequence) -> Option<&Loss> {
-        self.row(frame, frame)
-    }
-
-    /// The row that holds these frames; rather one that says it for certain.
-    fn row(&self, first: Sequence, last: Sequence) -> Option<&Loss> {
-        let holds = |loss: &&Loss| loss.first <= first && last <= loss.last;
+        let holds = |loss: &&Loss| loss.first <= frame && frame <= loss.last;
+        // Rather one that says it for certain.
         let mut exact = self.told.iter().filter(|loss| loss.is_exact());
         exact.find(holds).or_else(|| self.told.iter().find(holds))
+    }
+}
+
+impl Toll {
+    /// Counts frames off; whether the row allows for them.
+    fn take(&mut self, row: &Loss, frames: u64) -> bool {
+        if self.row != Some(row.first) {
+            *self = Self {
+                row: Some(row.first),
+                frames: 0,
+            };
+        }
+        self.frames = self.frames.saturating_add(frames);
+        row.is_exact() || self.frames <= row.frames
     }
 }
 

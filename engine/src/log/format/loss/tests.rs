@@ -105,6 +105,21 @@ fn a_row_explains_as_many_missing_frames_as_it_counts() {
     assert!(!losses.explain(&mut again, sequence(12), sequence(14)));
 }
 
+#[test]
+fn rows_that_adjoin_explain_what_is_missing_over_both() {
+    let told = vec![loss(4, 4, vec![]), loss(5, 7, vec![]), loss(9, 9, vec![])];
+    let losses = Losses {
+        told,
+        ..Losses::default()
+    };
+    let explain = |first, last| {
+        let mut toll = Toll::default();
+        losses.explain(&mut toll, sequence(first), sequence(last))
+    };
+    assert!(explain(4, 7) && explain(4, 5) && explain(6, 7) && explain(9, 9));
+    assert!(!explain(4, 8) && !explain(7, 9) && !explain(3, 4));
+}
+
 /// What was lost lies within a row and a range, and is counted.
 fn assert_holds(losses: &Losses, all: &[Loss]) {
     for loss in all {
