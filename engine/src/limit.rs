@@ -46,10 +46,10 @@ pub const FRAME_BYTES_MAX: usize = 16 << 20;
 pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
 pub const SEGMENT_BYTES_MIN: u64 = 32 << 20;
 pub const SEGMENT_BYTES_MAX: u64 = 4 << 30;
-/// Accepted losses that a journal tells one by one, and topics' offsets in them all together: they must fit
-/// an opening frame beside the checkpoint. The oldest are told no more, and still counted.
+/// Rows of accepted losses of a journal, and of topics' offsets in them all together: they must fit an opening
+/// frame beside the checkpoint. Of more, neighbours share a row.
 pub const LOSSES_MAX: usize = 1_000;
-pub const LOST_RANGES_MAX: usize = 10_000;
+pub const LOST_RANGES_MAX: usize = 20_000;
 /// Damaged places of one volume that a start repairs from other copies; more of them are left to a rebuild.
 pub const REPAIRS_MAX: usize = 1024;
 /// Segments that a start compares with the right copy to bring one volume up to date, beside those that
@@ -326,9 +326,14 @@ const _: () = {
     assert!(EVENT_BYTES_MAX < RECORD_BATCH_BYTES_MAX);
     assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_DEFAULT / 4);
     assert!(MESSAGE_BYTES_MAX < IN_FLIGHT_BYTES_MIN / 4);
-    // A segment's opening frame: checkpoint and definition of each topic, and the tombstones.
+    // A segment's opening frame: checkpoint and definition of each topic, the tombstones, and the losses.
     assert!(
-        TOPICS_MAX * (TOPIC_NAME_BYTES_MAX + 58) + TOMBSTONES_MAX * 24 + 4096 <= FRAME_BYTES_MAX
+        TOPICS_MAX * (TOPIC_NAME_BYTES_MAX + 58)
+            + TOMBSTONES_MAX * 24
+            + LOSSES_MAX * 32
+            + LOST_RANGES_MAX * 40
+            + 4096
+            <= FRAME_BYTES_MAX
     );
     assert!(TOPICS_AT_ONCE_MAX * (TOPIC_NAME_BYTES_MAX + 64) <= FRAME_BYTES_MAX / 2);
     assert!(FRAME_CLOSE_BYTES_MIN.is_multiple_of(BLOCK_BYTES as usize));

@@ -149,3 +149,72 @@ fn a_topic_with_an_age_lets_go_of_what_is_older() {
     assert_eq!(next, 6);
     server.stop();
 }
+
+/// Events of each topic in `topics_of_two_patterns_keep_two_amounts`.
+const BOUNDED: usize = 1_200;
+const BOUNDED_BYTES: usize = 10_000;
+
+fn bounded(topic: usize, number: usize) -> Vec<u8> {
+    payload(topic, number, 0, BOUNDED_BYTES)
+}
+
+#[test]
+fn topics_of_two_patterns_keep_two_amounts() {
+    let scratch = Scratch::new("patterns");
+    let rules = "clickstream-few-*:retention_bytes=1MiB;clickstream-some-*:retention_bytes=4MiB";
+    let setup = Setup::new(&scratch).set("RINGTAIL_LOG_TOPICS", rules);
+    let server = setup.start();
+    let mut client = Client::connect(server.port, "device");
+    for at in (0..BOUNDED).step_by(20) {
+        for (topic, kind) in ["few", "some", "kept"].into_iter().enumerate() {
+            let events: Vec<_> = (at..at + 20).map(|number| bounded(topic, number)).collect();
+            send(&mut client, kind, &events);
+        }
+    }
+    let next = BOUNDED as u64;
+    let topics = ["few", "some", "kept"].map(|kind| format!("clickstream-{kind}-log"));
+    // A bound is kept at least, and little more: a batch of 20 events, and a sixteenth of it.
+    let amounts = [1u64 << 20, 4 << 20];
+    let lows = [0, 1].map(|at| {
+        let bound = amounts[at];
+        wait::until("the bound of a topic", 120, || {
+            let (first, end) = place(&server, &topics[at])?;
+            assert_eq!(end, next);
+            let kept = (next - first) * BOUNDED_BYTES as u64;
+            // Framing counts, too.
+            assert!(
+                bound <= kept + kept / 50,
+                "{} keeps only {kept}",
+                topics[at]
+            );
+            (kept <= bound + bound / 16 + 20 * BOUNDED_BYTES as u64).then_some(first)
+        })
+    });
+    assert!(lows[1] < lows[0], "{lows:?}");
+    assert_eq!(place(&server, &topics[2]), Some((0, next)));
+    server.kill();
+
+    // What was let go of does not come back, and what is kept is exact.
+    let server = setup.start();
+    for (topic, low) in [(0, lows[0]), (1, lows[1]), (2, 0)] {
+        let (first, end) = place(&server, &topics[topic]).expect("it is listed");
+        assert!(low <= first && end == next, "{first} to {end}");
+        let read = |offset: u64| {
+            let name = &topics[topic];
+            server.ask(&format!(
+                "/topics/{name}/partitions/0/records?offset={offset}&limit=1"
+            ))
+        };
+        let row = read(first).json();
+        assert_eq!(row["offset"], first, "{row}");
+        let value = row["value_base64"].as_str().expect("a record has a value");
+        let value = BASE64_STANDARD.decode(value).expect("it is base64");
+        assert!(value == bounded(topic, first as usize));
+        if 0 < first {
+            let gone = read(first - 1);
+            assert_ne!(gone.status, 200, "{}", gone.text());
+        }
+    }
+    server.stop();
+    journal::verify(&scratch.join("store"));
+}

@@ -132,7 +132,8 @@ impl Keeper {
             let keeper = Rc::clone(&self);
             self.background.start(|rest| async move {
                 let journal = keeper.catalogue.journal();
-                volumes::scrub(journal, &keeper.settings, &keeper.last_scrub, &rest).await;
+                let (settings, last) = (&keeper.settings, &keeper.last_scrub);
+                volumes::scrub(CATALOGUE_JOURNAL, journal, settings, last, &rest).await;
             });
         }
         loop {

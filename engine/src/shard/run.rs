@@ -199,7 +199,7 @@ impl Life {
                 for member in to_rebuild {
                     volumes::fill(id, &journal, member, &settings, &rest).await;
                 }
-                volumes::scrub(&journal, &settings, &last_scrub, &rest).await;
+                volumes::scrub(id, &journal, &settings, &last_scrub, &rest).await;
             });
         }
         if let Some(bell) = bell {

@@ -4,7 +4,7 @@ use super::Settings;
 use super::background::Rest;
 use super::clock::{Clock as _, MachineClock};
 use crate::limit;
-use crate::log::journal::{Journal, RebuildError};
+use crate::log::journal::{Decay, Journal, Pace, RebuildError};
 use crate::log::mirror::{Member, Mirror, Rules, Standing, State};
 use crate::log::reconcile::Permissions;
 use crate::log::report::{LossCounts, ScrubCounts, VolumeReport, VolumeState};
@@ -133,10 +133,16 @@ pub async fn fill(
 }
 
 /// Reads everything again and again at the pace that is configured, and repairs what readers find damaged.
-pub async fn scrub(journal: &Journal<Disk>, settings: &Settings, last: &LastScrub, rest: &Rest) {
+pub async fn scrub(
+    id: JournalId,
+    journal: &Journal<Disk>,
+    settings: &Settings,
+    last: &LastScrub,
+    rest: &Rest,
+) {
     let clock = MachineClock::start();
     let rate = settings.log.scrub_bytes_per_second;
-    let pace = rest.pace(rate.max(limit::BACKGROUND_RATE_MIN));
+    let pace = telling(id, journal, rest.pace(rate.max(limit::BACKGROUND_RATE_MIN)));
     loop {
         rest.sleep(SCRUB_PAUSE).await;
         journal.repair_suspects(&pace).await;
@@ -145,6 +151,36 @@ pub async fn scrub(journal: &Journal<Disk>, settings: &Settings, last: &LastScru
             clock.follow_wall();
             last.set(Some(clock.now().millis()));
         }
+    }
+}
+
+/// A pace that also tells of the damage that was met before it.
+fn telling(id: JournalId, journal: &Journal<Disk>, pace: Pace) -> Pace {
+    let journal = journal.clone();
+    Rc::new(move |bytes| {
+        for decay in journal.take_decay() {
+            tell(id, &journal.mirror(), &decay);
+        }
+        pace(bytes)
+    })
+}
+
+fn tell(id: JournalId, mirror: &Disk, decay: &Decay) {
+    let standing = mirror.standing();
+    let volume = standing.iter().find(|one| one.volume == decay.volume);
+    let volume = volume.map_or("a volume", |one| &*one.name);
+    let (file, position) = (&decay.file, decay.position);
+    if decay.is_repaired {
+        tracing::warn!(
+            "journal {}: {volume}/{file} was damaged at byte {position}; it was restored from another copy",
+            id.0
+        );
+    } else {
+        tracing::error!(
+            "journal {}: {volume}/{file} is damaged at byte {position} and no copy is whole: what was there is not \
+             served; bring back a volume that has it",
+            id.0
+        );
     }
 }
 

@@ -97,11 +97,13 @@ impl Pieces {
             topic: TopicId(topic),
             first: Offset(topic as u64),
             next: Offset(9),
+            lost: (9 - topic as u64) / 2,
         };
         for count in [0, 1, 5] {
             let loss = |first: u64| Loss {
                 first: Sequence::new(first).expect("not 0"),
                 last: Sequence::new(first + 1).expect("not 0"),
+                frames: 1 + first % 2,
                 topics: (0..u128::from(first)).map(range).collect(),
                 untold: first as u32 % 2,
             };

@@ -2,12 +2,19 @@
 //! every loss of the journal, from its first day on; the newest section counts.
 //!
 //! ```text
-//! loss   losses u32, losses that are not told u32, offsets that are not told u64, then for each that is told:
-//!        first sequence u64, last sequence u64, topics u32, topics that are not told u32,
-//!        then for each topic: topic u128, first offset u64, next offset u64
+//! loss   rows u32, losses without a row of their own u32, offsets without a range u64, then for each row:
+//!        first sequence u64, last sequence u64, frames u64, topics u32, topics that are not told u32,
+//!        then for each topic: topic u128, first offset u64, next offset u64, offsets u64
 //! ```
 //!
-//! Full:    what has no room is counted for ever and not told any more, the oldest first.
+//! A row of fewer frames than lie between its ends, and a range of fewer offsets, stand for several losses: what
+//! is lost lies between the ends, and not all of what lies there is lost.
+//!
+//! Full:    neighbours come together in one row (`room`); what was lost stays within its ends, and counted.
+
+mod room;
+#[cfg(test)]
+mod tests;
 
 use super::Defect;
 use super::cursor::{Append, Reader};
@@ -15,8 +22,8 @@ use crate::limit::{LOSSES_MAX, LOST_RANGES_MAX};
 use crate::unit::{Offset, Sequence, TopicId};
 
 const WHAT: &str = "section of losses";
-const LOSS_BYTES: usize = 24;
-const RANGE_BYTES: usize = 32;
+const LOSS_BYTES: usize = 32;
+const RANGE_BYTES: usize = 40;
 
 /// Offsets of one topic that may have been in use and cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +32,18 @@ pub struct LostRange {
     pub first: Offset,
     /// After the last.
     pub next: Offset,
+    /// How many of them; fewer than there are where ranges came together.
+    pub lost: u64,
 }
 
-/// One place of the chain that was given up.
+/// One place of the chain that was given up, or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// The first and the last frame that were not whole.
     pub first: Sequence,
     pub last: Sequence,
+    /// How many were not; fewer than there are where places came together.
+    pub frames: u64,
     pub topics: Vec<LostRange>,
     /// Topics that lost something, too, and had no room here.
     pub untold: u32,
@@ -41,12 +52,19 @@ pub struct Loss {
 /// Everything that a journal has lost for good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Oldest first.
+    /// By their first sequence, after [`Losses::add`].
     pub told: Vec<Loss>,
-    /// How many older ones there were that have no room.
+    /// How many losses share a row with another, or are gone from the log.
     pub untold: u32,
-    /// Offsets that they lost, and topics that have no room in those that are told.
+    /// Offsets lost of which nothing is told but their number.
     pub untold_offsets: u64,
+}
+
+/// How many of the frames that a row allows for were found missing by one who goes through the chain.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Toll {
+    row: Option<Sequence>,
+    frames: u64,
 }
 
 impl Losses {
@@ -63,64 +81,143 @@ impl Losses {
     pub fn offsets(&self) -> u64 {
         let told = self.told.iter().flat_map(|loss| &loss.topics);
         told.fold(self.untold_offsets, |sum, range| {
-            sum.saturating_add(range.offsets())
+            sum.saturating_add(range.lost)
         })
     }
 
-    /// The first offset from `offset` on that is not among the lost.
+    /// The first offset from `offset` on that is not among those that are certainly lost.
     pub fn after(&self, topic: TopicId, offset: Offset) -> Offset {
-        let mut next = offset;
-        let ranges = || self.told.iter().flat_map(|loss| &loss.topics);
-        let holds = |next: Offset| {
-            let mut all = ranges();
-            all.find(move |range| range.topic == topic && range.first <= next && next < range.next)
-        };
-        while let Some(range) = holds(next) {
-            next = range.next;
-        }
-        next
+        self.pass(offset, |range| range.topic == topic && range.is_exact())
     }
 
-    /// Whether all of these frames are among the lost.
-    pub fn cover(&self, first: Sequence, last: Sequence) -> bool {
-        let mut all = self.told.iter();
-        all.any(|loss| loss.first <= first && last <= loss.last)
+    /// The first offset from `offset` on of which the losses say that it is there: before it nothing has to be.
+    pub fn beyond(&self, topic: TopicId, offset: Offset) -> Offset {
+        if self.told.iter().any(|loss| 0 < loss.untold) {
+            return Offset(u64::MAX);
+        }
+        self.pass(offset, |range| range.topic == topic)
+    }
+
+    /// Offsets grow with the chain, so one sweep passes ranges that adjoin, and the next finds nothing more.
+    fn pass(&self, offset: Offset, counts: impl Fn(&LostRange) -> bool) -> Offset {
+        let mut next = offset;
+        loop {
+            let before = next;
+            for range in self.told.iter().flat_map(|loss| &loss.topics) {
+                if range.first <= next && next < range.next && counts(range) {
+                    next = range.next;
+                }
+            }
+            if next == before {
+                return next;
+            }
+        }
+    }
+
+    /// Whether these frames are among the lost, in one row or in several that adjoin. Asked in the order of the
+    /// chain: of a row that stands for several losses, as many as it says are, and the next one is damage.
+    pub fn explain(&self, toll: &mut Toll, first: Sequence, last: Sequence) -> bool {
+        let mut at = first;
+        loop {
+            let Some(row) = self.row_of(at) else {
+                return false;
+            };
+            let upto = row.last.min(last);
+            if !toll.take(row, span(at, upto)) {
+                return false;
+            }
+            if upto == last {
+                return true;
+            }
+            at = upto.next();
+        }
+    }
+
+    /// The row that holds this frame, if any.
+    pub fn row_of(&self, frame: Sequence) -> Option<&Loss> {
+        let holds = |loss: &&Loss| loss.first <= frame && frame <= loss.last;
+        // Rather one that says it for certain.
+        let mut exact = self.told.iter().filter(|loss| loss.is_exact());
+        exact.find(holds).or_else(|| self.told.iter().find(holds))
+    }
+}
+
+impl Toll {
+    /// Counts frames off; whether the row allows for them.
+    fn take(&mut self, row: &Loss, frames: u64) -> bool {
+        if self.row != Some(row.first) {
+            *self = Self {
+                row: Some(row.first),
+                frames: 0,
+            };
+        }
+        self.frames = self.frames.saturating_add(frames);
+        row.is_exact() || self.frames <= row.frames
+    }
+}
+
+impl Loss {
+    /// One place, without its topics.
+    pub fn new(first: Sequence, last: Sequence) -> Self {
+        Self {
+            first,
+            last,
+            frames: span(first, last),
+            topics: Vec::new(),
+            untold: 0,
+        }
+    }
+
+    /// Whether all frames between its ends are lost.
+    pub fn is_exact(&self) -> bool {
+        self.frames == span(self.first, self.last)
     }
 }
 
 impl LostRange {
-    fn offsets(&self) -> u64 {
-        self.next.0.saturating_sub(self.first.0)
+    /// All offsets from `first` to before `next`.
+    pub fn new(topic: TopicId, first: Offset, next: Offset) -> Self {
+        Self {
+            topic,
+            first,
+            next,
+            lost: next.0.saturating_sub(first.0),
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        self.lost == self.next.0.saturating_sub(self.first.0)
     }
 }
 
+/// How many frames there are from the first to the last.
+fn span(first: Sequence, last: Sequence) -> u64 {
+    last.get().saturating_sub(first.get()).saturating_add(1)
+}
+
 /// Appends the whole section.
+///
+/// # Panics
+/// When there are more rows or ranges than [`Losses::add`] leaves.
 pub fn write_losses(losses: &Losses, out: &mut Vec<u8>) {
-    let skipped = losses.told.len().saturating_sub(LOSSES_MAX);
-    let told = &losses.told[skipped..];
-    let all: usize = told.iter().map(|loss| loss.topics.len()).sum();
-    let mut beyond = all.saturating_sub(LOST_RANGES_MAX);
-    let offsets_at = out.len() + 8;
-    out.put_u32(told.len() as u32);
-    out.put_u32(losses.untold.saturating_add(skipped as u32));
-    out.put_u64(0);
-    let mut offsets_told = 0u64;
-    for loss in told {
-        let untold = beyond.min(loss.topics.len());
-        beyond -= untold;
+    let ranges: usize = losses.told.iter().map(|loss| loss.topics.len()).sum();
+    assert!(losses.told.len() <= LOSSES_MAX && ranges <= LOST_RANGES_MAX);
+    out.put_u32(losses.told.len() as u32);
+    out.put_u32(losses.untold);
+    out.put_u64(losses.untold_offsets);
+    for loss in &losses.told {
         out.put_u64(loss.first.get());
         out.put_u64(loss.last.get());
-        out.put_u32((loss.topics.len() - untold) as u32);
-        out.put_u32(loss.untold.saturating_add(untold as u32));
-        for range in &loss.topics[untold..] {
-            offsets_told = offsets_told.saturating_add(range.offsets());
+        out.put_u64(loss.frames);
+        out.put_u32(loss.topics.len() as u32);
+        out.put_u32(loss.untold);
+        for range in &loss.topics {
             out.put_u128(range.topic.0);
             out.put_u64(range.first.0);
             out.put_u64(range.next.0);
+            out.put_u64(range.lost);
         }
     }
-    let untold = losses.offsets() - offsets_told.min(losses.offsets());
-    out[offsets_at..offsets_at + 8].copy_from_slice(&untold.to_le_bytes());
 }
 
 pub fn read_losses(contents: &[u8]) -> Result<Losses, Defect> {
@@ -132,20 +229,24 @@ pub fn read_losses(contents: &[u8]) -> Result<Losses, Defect> {
             return None;
         }
         let told: Option<Vec<Loss>> = (0..count).map(|_| read_loss(&mut from)).collect();
+        let told = told?;
+        let ranges: usize = told.iter().map(|loss| loss.topics.len()).sum();
         let losses = Losses {
-            told: told?,
+            told,
             untold,
             untold_offsets,
         };
-        from.rest().is_empty().then_some(losses)
+        (from.rest().is_empty() && ranges <= LOST_RANGES_MAX).then_some(losses)
     };
     read().ok_or(Defect::Malformed(WHAT))
 }
 
 fn read_loss(from: &mut Reader<'_>) -> Option<Loss> {
     let (first, last) = (Sequence::new(from.u64()?)?, Sequence::new(from.u64()?)?);
+    let frames = from.u64()?;
     let (topics, untold) = (from.u32()? as usize, from.u32()?);
-    if last < first || from.rest().len() / RANGE_BYTES < topics {
+    let fits = first <= last && (1..=span(first, last)).contains(&frames);
+    if !fits || from.rest().len() / RANGE_BYTES < topics {
         return None;
     }
     let range = |_| {
@@ -153,124 +254,17 @@ fn read_loss(from: &mut Reader<'_>) -> Option<Loss> {
             topic: TopicId(from.u128()?),
             first: Offset(from.u64()?),
             next: Offset(from.u64()?),
+            lost: from.u64()?,
         };
-        (range.first <= range.next).then_some(range)
+        let fits = range.first <= range.next && range.lost <= range.next.0 - range.first.0;
+        fits.then_some(range)
     };
     let topics: Option<Vec<_>> = (0..topics).map(range).collect();
     Some(Loss {
         first,
         last,
+        frames,
         topics: topics?,
         untold,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn range(topic: u128, first: u64, next: u64) -> LostRange {
-        LostRange {
-            topic: TopicId(topic),
-            first: Offset(first),
-            next: Offset(next),
-        }
-    }
-
-    fn example() -> Losses {
-        let loss = |first, last, topics| Loss {
-            first: Sequence::new(first).unwrap(),
-            last: Sequence::new(last).unwrap(),
-            topics,
-            untold: 3,
-        };
-        Losses {
-            told: vec![
-                loss(4, 4, vec![]),
-                loss(7, 9, vec![range(1, 5, 9), range(2, 0, 3)]),
-                loss(11, 12, vec![range(1, 9, 11)]),
-            ],
-            untold: 6,
-            untold_offsets: 70,
-        }
-    }
-
-    #[test]
-    fn what_goes_in_comes_out_as_it_is_drawn() {
-        let mut out = Vec::new();
-        write_losses(&example(), &mut out);
-        assert_eq!(out.len(), 16 + 3 * LOSS_BYTES + 3 * RANGE_BYTES);
-        assert_eq!(read_losses(&out), Ok(example()));
-        let u64_at = |at: usize| u64::from_le_bytes(out[at..at + 8].try_into().unwrap());
-        assert_eq!((u64_at(0), u64_at(8)), (3 | 6 << 32, 70));
-        assert_eq!((u64_at(16), u64_at(24)), (4, 4));
-        assert_eq!((u64_at(56), u64_at(64), u64_at(80)), (2 | 3 << 32, 1, 5));
-        for end in 0..out.len() {
-            assert!(read_losses(&out[..end]).is_err());
-        }
-    }
-
-    #[test]
-    fn lost_offsets_are_passed_over_also_when_they_adjoin() {
-        let after = |topic, offset| example().after(TopicId(topic), Offset(offset)).0;
-        assert_eq!((after(1, 4), after(1, 5), after(1, 11)), (4, 11, 11));
-        assert_eq!((after(2, 0), after(3, 0)), (3, 0));
-    }
-
-    #[test]
-    fn what_has_no_room_is_counted() {
-        let mut many = example();
-        many.told[1].topics = (0..LOST_RANGES_MAX as u128)
-            .map(|topic| range(topic, 0, 1))
-            .collect();
-        let counts = (many.places(), many.offsets());
-        let mut out = Vec::new();
-        write_losses(&many, &mut out);
-        let read = read_losses(&out).unwrap();
-        assert_eq!(read.told[1].topics.len(), LOST_RANGES_MAX - 1);
-        assert_eq!(read.told[1].untold, 4);
-        assert_eq!(read.told[2], many.told[2]);
-        assert_eq!((read.places(), read.offsets()), counts);
-    }
-
-    #[test]
-    fn losses_are_counted_for_ever_however_often_they_are_written() {
-        let mut losses = example();
-        let (mut places, mut offsets) = (losses.places(), losses.offsets());
-        for round in 0..3 {
-            for number in 0..LOSSES_MAX as u64 - 100 {
-                let first = Sequence::new(100 + round * 10_000 + number).unwrap();
-                losses.told.push(Loss {
-                    first,
-                    last: first,
-                    topics: vec![range(1, 0, 2), range(2, 0, 3)],
-                    untold: 0,
-                });
-                (places, offsets) = (places + 1, offsets + 5);
-            }
-            for _ in 0..2 {
-                let mut out = Vec::new();
-                write_losses(&losses, &mut out);
-                losses = read_losses(&out).unwrap();
-                assert_eq!((losses.places(), losses.offsets()), (places, offsets));
-            }
-            assert!(losses.told.len() <= LOSSES_MAX);
-        }
-    }
-
-    #[test]
-    fn any_bytes_are_only_a_claim() {
-        bolero::check!()
-            .with_iterations(5_000)
-            .for_each(|contents: &[u8]| {
-                if let Ok(losses) = read_losses(contents) {
-                    let counts = (losses.places(), losses.offsets());
-                    let mut out = Vec::new();
-                    write_losses(&losses, &mut out);
-                    let again = read_losses(&out).unwrap();
-                    assert_eq!(again.told, losses.told);
-                    assert_eq!((again.places(), again.offsets()), counts);
-                }
-            });
-    }
 }

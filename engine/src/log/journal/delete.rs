@@ -126,6 +126,7 @@ impl<D: Disk> Journal<D> {
 
     /// The first offset of the topic whose record was received at `before_ms` or later; its end if none was.
     async fn offset_at(&self, topic: TopicIndex, before_ms: i64) -> Result<Offset, ReadError> {
+        let mut passed = Offset(0);
         loop {
             let (extent, swaps) = (self.extent(topic), self.swaps());
             let after = self.place_before(topic, before_ms).await?;
@@ -135,7 +136,7 @@ impl<D: Disk> Journal<D> {
             }
             let at = after
                 .map_or(extent.low, |place| place.next())
-                .max(extent.low);
+                .max(extent.low.max(passed));
             let at = self.after_losses(topic, at);
             if extent.next <= at {
                 return Ok(extent.next);
@@ -143,10 +144,16 @@ impl<D: Disk> Journal<D> {
             // The batch that the time falls into is kept from its first record on that is not older.
             let found = self.find(topic, at).await?;
             let Some(source) = found.and_then(Run::first) else {
-                if at < self.extent(topic).low || self.swaps() != swaps {
+                let went = || at < self.extent(topic).low || self.swaps() != swaps;
+                if went() {
                     continue;
                 }
-                return Err(ReadError::Damaged(at));
+                match self.behind_hole(topic, at).await? {
+                    _ if went() => {}
+                    Some(next) => passed = next,
+                    None => return Err(ReadError::Damaged(at)),
+                }
+                continue;
             };
             let next = source.place.next();
             let Some(bytes) = self.fetch(&source).await? else {

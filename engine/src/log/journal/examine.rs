@@ -96,6 +96,18 @@ impl At {
         self.position
     }
 
+    /// The first and the last frame that are missing when `next` is the next place that can be looked at.
+    pub(super) fn missing(&self, expected: &Expected, next: &Self) -> Option<(Sequence, Sequence)> {
+        let behind = if next.is_end() {
+            expected.next.first
+        } else {
+            next.sequence
+        };
+        let last = Sequence::new(behind.get() - 1)?;
+        let are_numbered = self.part == Part::Frame && expected.kind == Kind::Journal;
+        (are_numbered && self.sequence <= last).then_some((self.sequence, last))
+    }
+
     /// What follows the header at this place, if it is the one that is expected.
     fn after_header(&self, expected: &Expected, block: &[u8]) -> Option<Self> {
         let header = SegmentHeader::decode(block).ok()?;

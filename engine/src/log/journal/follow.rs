@@ -18,6 +18,7 @@ use super::super::walk::find_frames;
 use super::forward::Load;
 use super::segment::read_footer;
 use super::{Inner, Journal};
+use crate::limit::BLOCK_BYTES;
 use crate::unit::{Epoch, Life, Micros, Sequence};
 use load::{Coming, Piece};
 use std::io;
@@ -169,6 +170,15 @@ impl<D: Disk> Inner<D> {
             end: sealed.file_bytes,
         })
     }
+
+    /// Where the segment behind the one of this life begins.
+    fn next_segment(&self, life: Life) -> Option<Sequence> {
+        let sealed = self.sealed.iter().map(|one| (one.life, one.opening));
+        let young = self.closing.iter().chain(&self.open);
+        let mut all = sealed.chain(young.map(|one| (one.life, one.opening)));
+        all.find(|(of, _)| *of == life)?;
+        all.next().map(|(_, opening)| opening.first)
+    }
 }
 
 impl<D: Disk> Follower<D> {
@@ -315,39 +325,53 @@ impl<D: Disk> Follower<D> {
         }
     }
 
-    /// Goes on behind frames that are recorded as lost.
+    /// Goes on behind a damaged place: at the next frame when what is damaged lies before the one that is wanted,
+    /// and behind frames that are recorded as lost.
     async fn pass_loss(
         &mut self,
         target: &Target<D::File>,
         position: u64,
         defect: Defect,
     ) -> Result<(), FollowError> {
-        let lost = {
+        let (life, next) = (target.life, self.next);
+        let (row, ahead, disk) = {
             let inner = self.journal.inner.borrow();
-            let holds = |first: Sequence, last: Sequence| first <= self.next && self.next <= last;
-            let mut losses = inner.losses.told.iter();
-            losses
-                .find(|loss| holds(loss.first, loss.last))
-                .map(|loss| loss.last)
+            let row = inner.losses.row_of(next);
+            let row = row.map(|row| (row.last.next(), row.is_exact()));
+            (row, inner.next_segment(life), inner.disk.clone())
         };
-        let Some(last) = lost else {
-            return Err(FollowError::Damaged {
-                file: target.name.clone(),
-                position,
-                sequence: self.next,
-                defect,
-            });
+        let wanted = |header: &FrameHeader| {
+            let is_wanted = match row {
+                None => true,
+                Some((behind, true)) => header.sequence == behind,
+                // Between the ends of a row that stands for several losses there are whole frames.
+                Some((behind, false)) => header.sequence <= behind,
+            };
+            header.life == life && (header.sequence <= next || is_wanted)
         };
-        let life = target.life;
-        self.go_on_at(last.next());
-        let wanted = |header: &FrameHeader| header.life == life && header.sequence == last.next();
-        let disk = self.journal.inner.borrow().disk.clone();
-        let found = find_frames(&disk, &target.file, position, target.end, wanted).await;
+        let from = position + BLOCK_BYTES;
+        let found = find_frames(&disk, &target.file, from, target.end, wanted).await;
         let found = found.map_err(|source| FollowError::Disk {
             file: target.name.clone(),
             source,
         })?;
-        self.at = found.map(|header| (life, header.position));
+        let at = found.as_ref().map(|header| (life, header.position));
+        let found = found.map(|header| header.sequence);
+        if found.is_some_and(|found| found <= next) {
+            self.at = at;
+            return Ok(());
+        }
+        let Some((behind, is_exact)) = row else {
+            return Err(FollowError::Damaged {
+                file: target.name.clone(),
+                position,
+                sequence: next,
+                defect,
+            });
+        };
+        let elsewhere = ahead.filter(|ahead| !is_exact && *ahead < behind);
+        self.go_on_at(found.or(elsewhere).unwrap_or(behind));
+        self.at = at;
         Ok(())
     }
 

@@ -42,7 +42,7 @@ pub use forward::{Load, Overflow};
 pub use prepare::Preparer;
 pub use read::{ReadError, ReadRecord};
 pub use rebuild::RebuildError;
-pub use scrub::{Pace, Scrubbed};
+pub use scrub::{Decay, Pace, Scrubbed};
 pub use size::{Size, Tidied};
 pub use staging::{Request, RoutedEvent};
 pub use start::StartError;

@@ -5,6 +5,7 @@
 //!          the disk is bounded for all of them together, and they let other tasks go first now and then.
 //! Full:    what is kept of frames, indexes and bytes read ahead has a bound each (`limit`).
 
+mod hole;
 mod locate;
 mod shelf;
 mod stretch;
@@ -217,9 +218,16 @@ impl<D: Disk> Journal<D> {
                 None => false,
             };
             // Its segment may have gone to another use while it was read, or have been rewritten.
-            let went = self.swaps() != swaps || page.next < self.extent(topic).low;
-            if !found && !went {
-                return Err(ReadError::Damaged(page.next));
+            let went = || self.swaps() != swaps || page.next < self.extent(topic).low;
+            if found || went() {
+                continue;
+            }
+            let behind = self.behind_hole(topic, page.next).await?;
+            match behind {
+                _ if went() => {}
+                None => return Err(ReadError::Damaged(page.next)),
+                Some(next) if page.records.is_empty() => return Err(ReadError::Lost { next }),
+                Some(_) => break,
             }
         }
         self.inner.borrow_mut().reading.note_end(topic, page.next);

@@ -5,13 +5,18 @@
 //! Core:    the journal's shard, at the pace that is asked for.
 //! Cancel:  a scrub that is dropped has repaired what it has repaired.
 
+mod diary;
+
 use super::super::disk::Disk;
+use super::super::format::loss::Toll;
 use super::super::mirror::{Mirror, MirrorFile};
 use super::super::planted::{self, Planted};
 use super::super::walk::read_whole;
 use super::examine::{At, Copy, Expected};
 use super::{Inner, Journal};
 use crate::unit::Life;
+pub use diary::Decay;
+use diary::Diary;
 use futures_util::future::LocalBoxFuture;
 use std::collections::VecDeque;
 use std::io;
@@ -34,7 +39,8 @@ pub struct Scrubbed {
     pub bytes: u64,
     /// Pieces that were replaced: frames, headers, footers.
     pub repaired: u64,
-    /// Pieces of which no copy is good, in the scrub that is under way or was the last.
+    /// Pieces of which no copy is good, in the scrub that is under way or was the last. What was accepted as lost
+    /// does not count.
     pub lost: u64,
 }
 
@@ -43,12 +49,14 @@ pub(super) struct Tally {
     pub(super) bytes: u64,
     pub(super) repaired: u64,
     pub(super) lost: u64,
+    toll: Toll,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Scrubbing {
     scrubbed: Scrubbed,
     suspects: VecDeque<Life>,
+    diary: Diary,
 }
 
 impl Scrubbing {
@@ -175,6 +183,7 @@ impl<D: Disk> Journal<Mirror<D>> {
             bytes: 0,
             repaired: 0,
             lost: 0,
+            toll: Toll::default(),
         };
         let mut window = copy.window(expected);
         let mut at = At::start(expected);
@@ -229,17 +238,28 @@ impl<D: Disk> Journal<Mirror<D>> {
                     .map(|()| true)
             };
             match written {
-                Ok(true) => tally.repaired += 1,
+                Ok(true) => {
+                    tally.repaired += 1;
+                    self.note_decay(expected.life, copy.volume, piece.position, serving);
+                }
                 Ok(false) => {}
                 Err(_) => tally.lost += 1,
             }
             return piece.next;
         }
+        let next = copy.skip(expected, &at).await;
+        let is_accepted = at.missing(expected, &next).is_some_and(|(first, last)| {
+            let losses = self.losses();
+            losses.explain(&mut tally.toll, first, last)
+        });
         // The bytes of a segment that has gone to another use are none that were lost.
-        if self.is_sealed(expected.life) {
+        if self.is_sealed(expected.life) && !is_accepted {
             tally.lost += 1;
+            if serving {
+                self.note_loss(expected.life, copy.volume, at.position());
+            }
         }
-        copy.skip(expected, &at).await
+        next
     }
 
     /// Writes over a damaged piece, if the segment is still in use. A volume that cannot write it is fenced.

@@ -84,7 +84,7 @@ impl<'a> Audit<'a> {
             let lives = |row: &CheckpointRow| !self.deleted.contains(&row.topic);
             for row in rows.into_iter().filter(lives) {
                 let low = extents.get(&row.topic).map_or(row.low, |extent| extent.low);
-                let low = self.chain.losses.after(row.topic, low);
+                let low = self.chain.losses.beyond(row.topic, low);
                 if low < row.next {
                     let (id, low, next) = (id_text(row.topic), low.0, row.next.0);
                     let what = format!(

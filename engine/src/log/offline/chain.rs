@@ -7,7 +7,7 @@
 use super::super::disk::Disk as _;
 use super::super::format::Defect;
 use super::super::format::frame::FrameHeader;
-use super::super::format::loss::Losses;
+use super::super::format::loss::{Losses, Toll};
 use super::super::format::section::Frame;
 use super::super::format::segment::{HEADER_BYTES, Kind, Opening, SegmentHeader};
 use super::super::recover::Identity;
@@ -104,6 +104,7 @@ pub(super) struct Cursor {
     pub(super) chain: u64,
     pub(super) epoch: Epoch,
     pub(super) last: Option<Sequence>,
+    toll: Toll,
 }
 
 impl Cursor {
@@ -113,6 +114,7 @@ impl Cursor {
             chain: opening.chain_in,
             epoch,
             last: None,
+            toll: Toll::default(),
         }
     }
 
@@ -155,7 +157,9 @@ impl Chain {
             at = next;
             let opening = self.segments[at].opening;
             if opening.first != cursor.expected || opening.chain_in != cursor.chain {
+                let toll = cursor.toll;
                 cursor = Cursor::at(opening, cursor.epoch);
+                cursor.toll = toll;
             }
         }
     }
@@ -252,7 +256,7 @@ impl Chain {
             return Ok(ControlFlow::Break(later));
         }
         if let Some(header) = self.resume(segment, position, cursor, later)? {
-            if self.is_lost(cursor.expected, header.sequence) {
+            if self.is_lost(cursor, header.sequence) {
                 visitor.lost(segment, position);
             } else {
                 visitor.damage(segment, position, tell(defect))?;
@@ -263,7 +267,7 @@ impl Chain {
         }
         let next = later.map(|later| self.segments[later].opening.first);
         let next = next.or(self.end);
-        if next.is_some_and(|next| self.is_lost(cursor.expected, next)) {
+        if next.is_some_and(|next| self.is_lost(cursor, next)) {
             visitor.lost(segment, position);
         } else if next.is_some() {
             let what = self.what(defect, cursor, later);
@@ -272,10 +276,11 @@ impl Chain {
         Ok(ControlFlow::Break(later))
     }
 
-    /// Whether the frames from `first` to before `next` are recorded as lost.
-    fn is_lost(&self, first: Sequence, next: Sequence) -> bool {
+    /// Whether the frames from the one that is expected to before `next` are recorded as lost.
+    fn is_lost(&self, cursor: &mut Cursor, next: Sequence) -> bool {
+        let first = cursor.expected;
         let last = Sequence::new(next.get() - 1).unwrap_or(first).max(first);
-        self.losses.cover(first, last)
+        self.losses.explain(&mut cursor.toll, first, last)
     }
 
     /// The frame that is wanted here, if it is whole.

@@ -70,6 +70,6 @@ pub(in super::super) async fn lacks_front<D: Disk>(
         }
         let extent = found.extents.get(&row.topic);
         let low = extent.map_or(row.low, |extent| extent.low);
-        found.losses.after(row.topic, low) < row.next
+        found.losses.beyond(row.topic, low) < row.next
     })))
 }

@@ -9,7 +9,7 @@
 use super::super::disk::Disk;
 use super::super::format::Defect;
 use super::super::format::frame::FrameHeader;
-use super::super::format::loss::{Loss, LostRange};
+use super::super::format::loss::{Loss, LostRange, Toll};
 use super::super::format::section::{BatchRow, Frame};
 use super::super::format::segment::{HEADER_BYTES, Kind, Opening};
 use super::super::walk::{Window, find_frames};
@@ -336,11 +336,7 @@ impl<D: Disk> Salvager<'_, D> {
             let keep = |row: &BatchRow, batch: &[u8]| {
                 let is_sound = row.check(batch).is_ok();
                 if !is_sound {
-                    ranges.push(LostRange {
-                        topic: row.topic,
-                        first: row.base_offset,
-                        next: row.next(),
-                    });
+                    ranges.push(LostRange::new(row.topic, row.base_offset, row.next()));
                 }
                 is_sound
             };
@@ -373,7 +369,7 @@ impl<D: Disk> Salvager<'_, D> {
             let extent = self.recovery.found.extents.entry(row.topic).or_default();
             let (topic, first, next) = (row.topic, extent.next, row.base_offset);
             if self.seen.insert(topic, self.doubt) != Some(self.doubt) && first < next {
-                ranges.push(LostRange { topic, first, next });
+                ranges.push(LostRange::new(topic, first, next));
                 extent.next = next;
             }
         }
@@ -389,7 +385,7 @@ impl<D: Disk> Salvager<'_, D> {
             self.seen.insert(row.topic, self.doubt);
             if first < row.next && !in_frame {
                 let (topic, next) = (row.topic, row.next);
-                ranges.push(LostRange { topic, first, next });
+                ranges.push(LostRange::new(topic, first, next));
             }
         }
         if whole {
@@ -407,12 +403,7 @@ impl<D: Disk> Salvager<'_, D> {
         let (first, next) = frames;
         let last = Sequence::new(next.get() - 1).filter(|last| first <= *last);
         self.doubt += lost;
-        let loss = Loss {
-            first,
-            last: last.unwrap_or(first),
-            topics: Vec::new(),
-            untold: 0,
-        };
+        let loss = Loss::new(first, last.unwrap_or(first));
         self.wounds.push(Wound {
             file,
             from,
@@ -445,24 +436,43 @@ impl<D: Disk> Salvager<'_, D> {
                 let (topic, first) = (*topic, extent.next);
                 extent.next.0 = extent.next.0.saturating_add(lost);
                 let next = extent.next;
-                ranges.push(LostRange { topic, first, next });
+                ranges.push(LostRange::new(topic, first, next));
             }
         }
         ranges.sort_by_key(|range| range.topic);
         found.floor = Offset(open);
         self.note(ranges);
         let mut recovered = self.recovery.found;
-        let known = recovered.losses.clone();
-        let is_new = |wound: &Wound| !known.cover(wound.loss.first, wound.loss.last);
+        let (known, mut toll) = (recovered.losses.clone(), Toll::default());
+        let is_new = |wound: &Wound| {
+            let (first, last) = (wound.loss.first, wound.loss.last);
+            !known.explain(&mut toll, first, last)
+        };
         let wounds: Vec<_> = self.wounds.into_iter().filter(is_new).collect();
-        let new = wounds.iter().map(|wound| wound.loss.clone());
-        recovered.losses.told.extend(new);
+        record(&mut recovered, &wounds);
         Salvage {
             recovered,
             wounds,
             headless: self.headless,
         }
     }
+}
+
+/// Takes what is given up to what was lost before.
+fn record<F>(recovered: &mut Recovered<F>, wounds: &[Wound]) {
+    let walked = recovered.walked.first().map(|walked| &walked.segment);
+    let oldest = recovered.sealed.first().or(walked);
+    let front = oldest.and_then(|segment| segment.opening);
+    let front = front.map_or(Sequence::FIRST, |opening| opening.first);
+    let (extents, deleted) = (&recovered.extents, &recovered.deleted);
+    let low = |topic: TopicId| {
+        if deleted.contains_key(&topic) {
+            return Offset(u64::MAX);
+        }
+        extents.get(&topic).map_or(Offset(0), |extent| extent.low)
+    };
+    let new = wounds.iter().map(|wound| wound.loss.clone());
+    recovered.losses.add(new, front, low);
 }
 
 /// Whether the frames of a file without a header are those of a rewritten segment: all carry its last sequence.

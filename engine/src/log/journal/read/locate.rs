@@ -123,13 +123,13 @@ impl<D: Disk> Journal<D> {
         Some(next.life)
     }
 
-    fn lives(&self) -> Vec<Life> {
+    pub(super) fn lives(&self) -> Vec<Life> {
         let inner = self.inner.borrow();
         inner.sealed.iter().map(|sealed| sealed.life).collect()
     }
 
     /// The sealed segment that holds `offset` if any does; `None` when that cannot be told.
-    async fn bisect(&self, topic: TopicIndex, offset: Offset) -> Option<Life> {
+    pub(super) async fn bisect(&self, topic: TopicIndex, offset: Offset) -> Option<Life> {
         let lives = self.lives();
         // Every segment up to `low` begins at or below the offset, every one from `high` on above it.
         let (mut low, mut high) = (0, lives.len());

@@ -106,6 +106,15 @@ fn what_is_damaged_everywhere_is_counted_and_never_served() {
             "one for each copy"
         );
     }
+    let told = world.journal.take_decay();
+    let told: Vec<_> = told
+        .iter()
+        .map(|one| (one.volume, one.file.as_str(), one.position, one.is_repaired))
+        .collect();
+    let frame = told[0].2;
+    assert!(frame <= 10 * BLOCK_BYTES);
+    let each = |volume| (volume, names[0].as_str(), frame, false);
+    assert_eq!(told, [0, 1, 2].map(each), "each is told once");
     let journal = world.journal.clone();
     let mut damaged = 0;
     for topic in 0..TOPICS {
@@ -137,6 +146,15 @@ fn a_reader_takes_the_good_copy_and_has_the_bad_one_repaired() {
         world.wait(async { journal.repair_suspects(&pace(1)).await });
         assert_eq!(journal.suspects(), 0);
         assert_eq!(journal.scrubbed().repaired, 2, "SEED={seed}");
+        let told = journal.take_decay();
+        assert!(
+            told.iter()
+                .all(|one| one.is_repaired && one.file == names[0])
+        );
+        assert_eq!(
+            told.iter().map(|one| one.volume).collect::<Vec<_>>(),
+            [0, 1]
+        );
         let copies = (0..3).map(|volume| world.disks[&volume].contents(&names[0]));
         let copies: Vec<_> = copies.collect();
         assert!(copies.windows(2).all(|pair| pair[0] == pair[1]));

@@ -1,18 +1,19 @@
 //! Damage that no copy can repair: named, given up only when allowed, recorded, never served.
 
-use super::super::super::format::loss::LostRange;
+use super::super::super::format::forwarded::Forwarded;
+use super::super::super::format::loss::{Loss, Losses, LostRange};
 use super::super::super::format::section::Frame;
+use super::super::super::journal::Followed;
 use super::*;
+use crate::unit::Epoch;
 
 /// What a frame holds, by its table.
 fn ranges(disk: &SimulatedDisk, (name, header): &(String, FrameHeader)) -> Vec<LostRange> {
     let bytes = disk.contents(name).unwrap();
     let frame = Frame::check(&bytes[header.position as usize..]).unwrap();
     let batches = frame.batches().unwrap().into_iter();
-    let range = |row: super::super::super::format::section::BatchRow| LostRange {
-        topic: row.topic,
-        first: row.base_offset,
-        next: row.next(),
+    let range = |row: super::super::super::format::section::BatchRow| {
+        LostRange::new(row.topic, row.base_offset, row.next())
     };
     batches.map(|(row, _)| range(row)).collect()
 }
@@ -132,7 +133,7 @@ fn an_accepted_loss_keeps_what_is_sound_and_never_serves_the_lost() {
             let first = Offset(values.len() as u64);
             let (topic, next) = (id_of(topic), Offset(next.max(values.len()) as u64));
             values.resize(next.0 as usize, Vec::new());
-            lost.push(LostRange { topic, first, next });
+            lost.push(LostRange::new(topic, first, next));
         }
         check_but(&mut world, &model, &lost, seed);
         world.store(&mut model, &mut random, 6);
@@ -145,6 +146,15 @@ fn an_accepted_loss_keeps_what_is_sound_and_never_serves_the_lost() {
                 .unwrap_or_else(|reason| panic!("SEED={seed}: {reason}"));
             assert_eq!(world.journal.losses().told.len(), recorded, "SEED={seed}");
             check_but(&mut world, &model, &lost, seed);
+            let journal = world.journal.clone();
+            let pace: Pace = Rc::new(|_| Box::pin(pause(1)));
+            let scrubbing = async { journal.scrub(&pace).await };
+            let scrubbed = world.executor.wait(scrubbing).unwrap();
+            assert_eq!(
+                scrubbed.lost, 0,
+                "SEED={seed}: what was accepted is counted as damage"
+            );
+            assert_eq!(journal.take_decay(), [], "SEED={seed}");
         }
     }
     assert!(10 < given_up, "{given_up}");
@@ -278,4 +288,160 @@ fn what_is_lost_stays_lost_when_space_is_given_back() {
         check_but(&mut world, &model, &lost, seed);
     }
     assert!(0 < rewritten || std::env::var_os("SEED").is_some());
+}
+
+/// A journal that has accepted several losses apart from each other, off; what was stored, and what is lost.
+fn losses_apart(seed: u64, random: &mut Random) -> (Volumes, Model, Vec<LostRange>) {
+    let count = if seed.is_multiple_of(2) { 1 } else { 3 };
+    let (mut volumes, _, mut model) = some_history(seed, count);
+    let mut lost = Vec::new();
+    for round in 1..6 {
+        if let Some(frame) = data_frames(&volumes).pop() {
+            lost.extend(ranges(&volumes[&0], &frame));
+            damage_all(&volumes, &frame, 700);
+        }
+        // Each round has times of its own.
+        let mut world = start(seed + 100 * round, &volumes, &ACCEPT).unwrap();
+        world.store(&mut model, random, 9);
+        world.close();
+        volumes = world.crash(random);
+    }
+    (volumes, model, lost)
+}
+
+#[test]
+fn losses_that_share_a_row_stay_lost_and_what_lies_between_is_served() {
+    let mut shared = 0;
+    for seed in seeds(8) {
+        let mut random = Random::new(seed);
+        let (volumes, mut model, lost) = losses_apart(seed, &mut random);
+        let mut counts = None;
+        let mut world = start_with(seed, &volumes, &Permissions::default(), |losses| {
+            let before = (losses.places(), losses.offsets());
+            losses.join_rows(1 + (seed % 2) as usize);
+            losses.join_ranges(3);
+            assert_eq!((losses.places(), losses.offsets()), before);
+            counts = Some(before);
+        })
+        .unwrap_or_else(|reason| panic!("SEED={seed}: {reason}"));
+        let is_shared = |loss: &Loss| !loss.is_exact();
+        shared += world
+            .journal
+            .losses()
+            .told
+            .iter()
+            .filter(|loss| is_shared(loss))
+            .count();
+        check_but(&mut world, &model, &lost, seed);
+        for count in [12, 60, 0] {
+            world.store(&mut model, &mut random, count);
+            world.close();
+            let volumes = world.crash(&mut random);
+            world = start(seed, &volumes, &Permissions::default())
+                .unwrap_or_else(|reason| panic!("SEED={seed}: {reason}"));
+            let losses = world.journal.losses();
+            assert_eq!(
+                Some((losses.places(), losses.offsets())),
+                counts,
+                "SEED={seed}"
+            );
+            check_but(&mut world, &model, &lost, seed);
+        }
+    }
+    assert!(4 < shared || std::env::var_os("SEED").is_some(), "{shared}");
+}
+
+#[test]
+fn a_time_that_falls_among_losses_in_one_row_is_found() {
+    for seed in seeds(8) {
+        let mut random = Random::new(seed);
+        let (volumes, ..) = losses_apart(seed, &mut random);
+        let account = |losses: &mut Losses| {
+            losses.join_rows(1);
+            losses.join_ranges(3);
+        };
+        let world = start_with(seed + 900, &volumes, &Permissions::default(), account);
+        let mut world = world.unwrap_or_else(|reason| panic!("SEED={seed}: {reason}"));
+        for topic in (0..TOPICS).map(TopicIndex) {
+            let times = times(&mut world, topic);
+            for (offset, time) in &times {
+                let journal = world.journal.clone();
+                let truncating = journal.truncate(topic, Offset(0), Some(*time));
+                let extent = world.executor.wait(truncating).unwrap();
+                let low = extent
+                    .unwrap_or_else(|error| panic!("SEED={seed}: {error}"))
+                    .low;
+                let first = times.iter().find(|(_, other)| time <= other);
+                let first = first.map(|(first, _)| *first);
+                assert_eq!(Some(low), first, "SEED={seed} for the time of {offset:?}");
+            }
+        }
+    }
+}
+
+/// When the records of a topic that are there were received.
+fn times(world: &mut World, topic: TopicIndex) -> Vec<(Offset, i64)> {
+    let journal = world.journal.clone();
+    let (mut times, mut next) = (Vec::new(), journal.extent(topic).low);
+    while next < journal.extent(topic).next {
+        let reading = journal.read(topic, next, usize::MAX, usize::MAX);
+        match world.executor.wait(reading).unwrap() {
+            Ok(records) => {
+                let all = records.iter().map(|one| (one.offset, one.timestamp_ms));
+                times.extend(all);
+                next = Offset(times.last().unwrap().0.0 + 1);
+            }
+            Err(ReadError::Lost { next: after }) => next = after,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    times
+}
+
+/// The frames behind the cursor that can be had.
+fn followed(world: &mut World, cursor: Forwarded) -> Vec<Followed> {
+    let mut follower = world.journal.follow(cursor).unwrap();
+    let mut all = Vec::new();
+    loop {
+        let next = world.executor.wait(follower.next()).unwrap();
+        match next.unwrap_or_else(|error| panic!("{error}")) {
+            Some(followed) => all.push(followed),
+            None => return all,
+        }
+    }
+}
+
+#[test]
+fn a_forwarder_goes_on_behind_what_is_lost_wherever_it_begins() {
+    for seed in seeds(8) {
+        let mut random = Random::new(seed);
+        let (volumes, ..) = losses_apart(seed, &mut random);
+        let account = |losses: &mut Losses| losses.join_rows(if seed < 5 { 1 } else { 100 });
+        let world = start_with(seed + 900, &volumes, &Permissions::default(), account);
+        let mut world = world.unwrap_or_else(|reason| panic!("SEED={seed}: {reason}"));
+        let mut begin = world.journal.begin_to_forward();
+        (begin.epoch, begin.upto, begin.chain) = (Epoch(1), None, 0);
+        world.executor.settle();
+        let all = followed(&mut world, begin);
+        let losses = world.journal.losses();
+        let lost: u64 = losses.told.iter().map(|loss| loss.frames).sum();
+        let last = world.journal.last_durable().unwrap().get();
+        assert!(0 < lost, "SEED={seed}");
+        assert_eq!(all.len() as u64, last - lost, "SEED={seed}");
+        for (at, from) in all.iter().enumerate().step_by(3) {
+            let cursor = Forwarded {
+                epoch: from.epoch,
+                upto: Some(from.spot.sequence),
+                chain: from.chain,
+                ..begin
+            };
+            let rest = followed(&mut world, cursor);
+            assert_eq!(
+                rest,
+                all[at + 1..],
+                "SEED={seed} behind {}",
+                from.spot.sequence.get()
+            );
+        }
+    }
 }

@@ -11,8 +11,9 @@ mod unread;
 use super::super::disk::Disk;
 use super::super::format::StoreId;
 use super::super::format::frame::FrameHeader;
+use super::super::format::loss::Losses;
 use super::super::journal::{
-    AppendError, Journal, Keeping, ReadError, Request, RoutedEvent, Settings, Step,
+    AppendError, Journal, Keeping, Pace, ReadError, Request, RoutedEvent, Settings, Step,
 };
 use super::super::mirror::{Member, Mirror, Rules};
 use super::super::recover::{Identity, Recovered, recover};
@@ -133,6 +134,16 @@ struct World {
 }
 
 fn start(seed: u64, volumes: &Volumes, permissions: &Permissions) -> Result<World, String> {
+    start_with(seed, volumes, permissions, |_| {})
+}
+
+/// Starts with another account of the losses than was found.
+fn start_with(
+    seed: u64,
+    volumes: &Volumes,
+    permissions: &Permissions,
+    account: impl FnOnce(&mut Losses),
+) -> Result<World, String> {
     let mut executor = Executor::new(seed);
     let rules = rules(volumes.len());
     let reconciling = reconcile(members(volumes), FOLDER, IDENTITY, rules, permissions);
@@ -143,10 +154,11 @@ fn start(seed: u64, volumes: &Volumes, permissions: &Permissions) -> Result<Worl
     let Reconciled {
         mirror,
         tender,
-        recovered,
+        mut recovered,
         to_rebuild,
         notes,
     } = reconciled;
+    account(&mut recovered.losses);
     executor.spawn(tender.run());
     let clock = Cell::new(1_700_000_000_000_000 + (seed << 10));
     let now = move || {
