@@ -74,8 +74,9 @@ struct State {
     linked: BTreeSet<i32>,
     /// The producer's number and epoch.
     producer: Option<(i64, i16)>,
-    /// The cluster is to be asked again, since when.
-    stale: Option<Moment>,
+    /// Reasons to ask the cluster, and how many of them came before the last question that told all.
+    reasons: u64,
+    reasons_met: u64,
     told: VecDeque<Told>,
     /// Records that were taken and not told of.
     outstanding: u64,
@@ -105,7 +106,8 @@ impl Direct {
             brokers: BTreeMap::new(),
             linked: BTreeSet::new(),
             producer: None,
-            stale: None,
+            reasons: 0,
+            reasons_met: 0,
             told: VecDeque::new(),
             outstanding: 0,
             is_troubled: false,
@@ -140,8 +142,9 @@ impl Direct {
             .get_mut(name)
             .expect("it was made when it was missing");
         topic.take(Lot::new(mark, bytes.to_vec()));
-        if topic.is_unknown() && state.stale.is_none() {
-            state.stale = Some(Moment::now());
+        // Also while a question is under way: it may have been asked without this topic.
+        if topic.is_unknown() {
+            state.reasons += 1;
             self.question.wake_all();
         }
         self.work.wake_all();
@@ -215,8 +218,7 @@ impl Direct {
 
     /// The cluster is asked again who leads what.
     fn ask_again(&self) {
-        let mut state = self.state.borrow_mut();
-        state.stale.get_or_insert_with(Moment::now);
+        self.state.borrow_mut().reasons += 1;
         self.question.wake_all();
     }
 

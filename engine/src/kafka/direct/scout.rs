@@ -50,7 +50,7 @@ impl Direct {
 
     fn has_question(&self) -> bool {
         let state = self.state.borrow();
-        state.stale.is_some() || (state.producer.is_none() && !state.topics.is_empty())
+        state.reasons_met < state.reasons || (state.producer.is_none() && !state.topics.is_empty())
     }
 
     /// Known brokers and those that were named at the start, in turn.
@@ -71,20 +71,22 @@ impl Direct {
         Wire::open(&host, port).await
     }
 
+    /// What is to be asked, and how many reasons there are for it so far.
+    fn question(&self) -> (u64, Vec<Arc<str>>) {
+        let state = self.state.borrow();
+        (state.reasons, state.topics.keys().cloned().collect())
+    }
+
     /// `false` when it is to be asked once more, a little later.
     async fn ask(&self, wire: &mut Wire) -> Result<bool, Ended> {
-        let asked_at = Moment::now();
-        let names: Vec<Arc<str>> = self.state.borrow().topics.keys().cloned().collect();
+        let (reasons, names) = self.question();
         let names = || names.iter().map(|name| &**name);
         let answer = wire.ask(|out, number| wire::metadata(out, number, names()));
         let seen = wire::read_metadata(answer.await?)?;
         let all_led = self.take_seen(seen);
-        {
-            let mut state = self.state.borrow_mut();
+        if all_led {
             // What was noticed meanwhile is another question.
-            if all_led && state.stale.is_some_and(|since| since <= asked_at) {
-                state.stale = None;
-            }
+            self.state.borrow_mut().reasons_met = reasons;
         }
         self.give_back();
         let numbered = self.number(wire).await?;
@@ -147,5 +149,41 @@ impl Direct {
                 Ok(false)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Mark;
+    use super::*;
+    use crate::unit::TopicIndex;
+
+    #[test]
+    fn a_topic_that_comes_while_others_are_asked_for_is_asked_for_next() {
+        let direct = Direct::new(Vec::new());
+        let send = |name: &str| {
+            let mark = Mark {
+                topic: TopicIndex(0),
+                part: 0,
+                parts: 1,
+                records: 1,
+                sequence: 1,
+            };
+            direct.send(&name.into(), mark, &[0; 100]);
+        };
+        direct.state.borrow_mut().producer = Some((1, 0));
+        assert!(!direct.has_question());
+        send("one");
+        let (reasons, names) = direct.question();
+        assert_eq!(names, ["one".into()]);
+        send("two");
+        direct.state.borrow_mut().reasons_met = reasons;
+        assert!(direct.has_question());
+        let (reasons, names) = direct.question();
+        assert_eq!(names.len(), 2);
+        direct.state.borrow_mut().reasons_met = reasons;
+        assert!(!direct.has_question());
+        direct.ask_again();
+        assert!(direct.has_question());
     }
 }
