@@ -67,8 +67,8 @@ pub const TAIL_BYTES_MAX: u64 = 4 << 30;
 /// What all readers together have on its way from the disk. More of it would not be faster on most disks, and
 /// commits would wait behind it.
 pub const READ_BYTES_AT_ONCE: usize = 512 << 10;
-/// And while frames are committed: a flush waits behind what the disk has taken already.
-pub const READ_BYTES_BESIDE_COMMITS: usize = 128 << 10;
+/// And while frames are committed: a flush waits behind what the disk has taken already. It is one direct read then.
+pub const READ_BYTES_BESIDE_COMMITS: usize = 32 << 10;
 /// Commits go on when the last frame was given to the disk no longer ago than this.
 pub const COMMITS_PAUSE: Duration = Duration::from_millis(20);
 /// One direct read, unless a single record batch takes more.
@@ -338,7 +338,8 @@ const _: () = {
     assert!(TOPICS_AT_ONCE_MAX * (TOPIC_NAME_BYTES_MAX + 64) <= FRAME_BYTES_MAX / 2);
     assert!(FRAME_CLOSE_BYTES_MIN.is_multiple_of(BLOCK_BYTES as usize));
     assert!(READ_BYTES_MAX.is_multiple_of(BLOCK_BYTES) && READ_BYTES_MAX <= READ_AHEAD_BYTES);
-    assert!(READ_BYTES_MAX as usize <= READ_BYTES_BESIDE_COMMITS);
+    assert!(READ_BYTES_MAX as usize <= READ_BYTES_AT_ONCE);
+    assert!(READ_BYTES_BESIDE_COMMITS.is_multiple_of(BLOCK_BYTES as usize));
     assert!(READ_BYTES_BESIDE_COMMITS <= READ_BYTES_AT_ONCE);
 };
 

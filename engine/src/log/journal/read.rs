@@ -234,19 +234,21 @@ impl<D: Disk> Journal<D> {
         Ok(page.records)
     }
 
+    /// How much may be on its way from the disk, for all readers together.
+    fn width(&self) -> usize {
+        let inner = self.inner.borrow();
+        let pause = COMMITS_PAUSE.as_micros() as u64;
+        let written = inner.reading.written;
+        if written.is_some_and(|at| (inner.clock)().since(at) < pause) {
+            READ_BYTES_BESIDE_COMMITS
+        } else {
+            READ_BYTES_AT_ONCE
+        }
+    }
+
     /// Waits for its turn to read so much from the disk.
     async fn pass(&self, bytes: usize) -> Pass<'_> {
-        let width = {
-            let inner = self.inner.borrow();
-            let pause = COMMITS_PAUSE.as_micros() as u64;
-            let written = inner.reading.written;
-            if written.is_some_and(|at| (inner.clock)().since(at) < pause) {
-                READ_BYTES_BESIDE_COMMITS
-            } else {
-                READ_BYTES_AT_ONCE
-            }
-        };
-        self.bells.readers.set_width(width);
+        self.bells.readers.set_width(self.width());
         self.bells.readers.enter(bytes).await
     }
 
@@ -287,7 +289,7 @@ impl<D: Disk> Journal<D> {
             let kept = self.take_kept(run.life, place, page);
             if !kept && !stretch::covers(&held, place) {
                 drop(turn.take());
-                let plan = stretch::plan(&run.places[at..], page, goes_on);
+                let plan = stretch::plan(&run.places[at..], page, goes_on, self.width());
                 held = self.read_stretches(run, plan).await;
                 turn = Some(self.bells.turn.enter(1).await);
             }

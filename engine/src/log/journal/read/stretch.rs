@@ -53,8 +53,10 @@ pub(super) fn blocks(place: &Place) -> Range<u64> {
     start..(place.position + u64::from(place.bytes)).next_multiple_of(BLOCK_BYTES)
 }
 
-/// What to read at once of `places`: enough for the page, and more for a reader that goes on.
-pub(super) fn plan(places: &[Place], page: &Page, goes_on: bool) -> Vec<Range<u64>> {
+/// What to read at once of `places`: enough for the page, and more for a reader that goes on; each read no wider than
+/// the gate that it goes through.
+pub(super) fn plan(places: &[Place], page: &Page, goes_on: bool, width: usize) -> Vec<Range<u64>> {
+    let bytes_max = READ_BYTES_MAX.min(width as u64);
     let mut stretches: Vec<Range<u64>> = Vec::new();
     let (mut records, mut payload, mut whole) = (page.records.len(), page.bytes, 0);
     for place in places {
@@ -62,7 +64,7 @@ pub(super) fn plan(places: &[Place], page: &Page, goes_on: bool) -> Vec<Range<u6
         let joins = |last: &&mut Range<u64>| {
             last.start <= own.start
                 && own.start <= last.end + READ_GAP_BYTES
-                && own.end.max(last.end) - last.start <= READ_BYTES_MAX
+                && own.end.max(last.end) - last.start <= bytes_max
         };
         let enough = page.records_max <= records || page.bytes_max <= payload;
         let is_first = stretches.is_empty();
@@ -129,6 +131,7 @@ impl<D: Disk> Journal<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::READ_BYTES_AT_ONCE;
     use crate::unit::Offset;
 
     fn places(gap: u64, bytes: u32, count: u64) -> Vec<Place> {
@@ -163,7 +166,7 @@ mod tests {
         ] {
             let places = places(gap, bytes, 200);
             for goes_on in [false, true] {
-                let plan = plan(&places, &page(30), goes_on);
+                let plan = plan(&places, &page(30), goes_on, READ_BYTES_AT_ONCE);
                 let ordered = plan.windows(2).all(|pair| {
                     pair[0].end <= pair[1].start || {
                         // Two batches may share a block.
@@ -187,6 +190,18 @@ mod tests {
                 assert!(1 <= read);
             }
         }
-        assert_eq!(plan(&places(0, 100, 200), &page(30), false).len(), 1);
+        let near = places(0, 100, 200);
+        assert_eq!(plan(&near, &page(30), false, READ_BYTES_AT_ONCE).len(), 1);
+    }
+
+    #[test]
+    fn no_read_is_wider_than_the_gate_but_for_a_batch_that_is() {
+        let near = places(0, 6_000, 200);
+        for (width, widest) in [(BLOCK_BYTES, 12_288), (32_768, 32_768), (1 << 30, 131_072)] {
+            let plan = plan(&near, &page(30), true, width as usize);
+            let found = plan.iter().map(|read| read.end - read.start).max();
+            assert!(found <= Some(widest), "{width}: {found:?}");
+            assert!(found > Some(widest / 2), "{width}: {found:?}");
+        }
     }
 }

@@ -74,6 +74,8 @@ struct World {
     executor: Executor,
     disk: SimulatedDisk,
     journal: Journal<SimulatedDisk>,
+    /// In microseconds.
+    clock: Rc<Cell<u64>>,
     steps: Rc<RefCell<Vec<Step>>>,
 }
 
@@ -149,7 +151,7 @@ impl World {
     ) -> Result<Self, String> {
         let mut executor = Executor::new(seed);
         let clock = Rc::new(Cell::new(1_700_000_000_000_000 + (seed >> 20)));
-        let started = executor.wait(take_up(disk.clone(), settings, topics, clock));
+        let started = executor.wait(take_up(disk.clone(), settings, topics, clock.clone()));
         let (journal, committer, mut preparer) = started.map_err(|halt| halt.to_string())??;
         let steps = Rc::new(RefCell::new(Vec::new()));
         let pace: Pace = Rc::new(|_| Box::pin(pause(2)));
@@ -161,6 +163,7 @@ impl World {
             executor,
             disk,
             journal,
+            clock,
             steps,
         })
     }
