@@ -6,7 +6,10 @@
 #   pairs     16 clients with one request of 10 x 200 B each, 2 ms apart, alone and beside ten readers
 #             of old records, in turn: p99 of `append` to durable, at most +25 % (median of the pairs)
 #
-# usage: [DIR=/mnt/disk] [FILL=4294967296] [PAIRS=12] [SECONDS_MEASURED=2] perf/readers.sh
+# usage: [DIR=/mnt/disk] [FILL=4294967296] [PAIRS=12] [SECONDS_MEASURED=6] [READ_RATE=41943040] perf/readers.sh
+#
+# READ_RATE is what the readers may take in a second beside commits, or twice what is written where that is more.
+# Phases of one or two seconds do not repeat: the disk's slow moments are seconds apart.
 #
 # Everything runs on one core, without a server: what readers cost the journal, its core and its disk,
 # and nothing else. Records are read with direct I/O, so the page cache helps nobody. "stolen" and "idle" tell
@@ -36,7 +39,7 @@ consume alone 1 100
 consume shared 1001 1001
 echo
 drive pairs readers --topics 20 --events 10 --bytes 200 --fill "$fill" --readers 10 \
-    --pairs "${PAIRS:-12}" --seconds "${SECONDS_MEASURED:-2}"
+    --pairs "${PAIRS:-12}" --seconds "${SECONDS_MEASURED:-6}" ${READ_RATE:+--read-rate "$READ_RATE"}
 awk '{
     printf "pair %-4s alone p50 %5d p99 %6d us   beside readers p50 %5d p99 %6d us   ratio %.2f   read %.0f MB/s\n",
         $2, $4, $6, $8, $10, $12, $18 / 1e6

@@ -69,6 +69,9 @@ pub const TAIL_BYTES_MAX: u64 = 4 << 30;
 pub const READ_BYTES_AT_ONCE: usize = 512 << 10;
 /// And while frames are committed: a flush waits behind what the disk has taken already. It is one direct read then.
 pub const READ_BYTES_BESIDE_COMMITS: usize = 32 << 10;
+/// What readers of old records take from the disk in a second while frames are committed, for the whole store
+/// (`log.read_bytes_per_second`); with more of it the slowest commits wait markedly longer on a small disk.
+pub const READ_RATE_DEFAULT: u64 = 40 << 20;
 /// Commits go on when the last frame was given to the disk no longer ago than this.
 pub const COMMITS_PAUSE: Duration = Duration::from_millis(20);
 /// One direct read, unless a single record batch takes more.

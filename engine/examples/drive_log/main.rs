@@ -13,12 +13,15 @@ mod write;
 
 use bed::{Bed, Shape};
 use clap::{Parser, Subcommand};
+use futures_util::FutureExt as _;
 use ringtail::limit;
 use ringtail::rt::executor::{Plan, block_on};
 use ringtail::rt::host;
+use ringtail::rt::timer::sleep;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -77,6 +80,9 @@ enum Command {
         /// What a client waits between two requests.
         #[arg(long, default_value_t = 2_000)]
         pause_us: u64,
+        /// Bytes that all readers may take in a second beside commits.
+        #[arg(long, default_value_t = limit::READ_RATE_DEFAULT)]
+        read_rate: u64,
     },
 }
 
@@ -117,7 +123,10 @@ async fn drive(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             pairs,
             clients,
             pause_us,
+            read_rate,
         } => {
+            let pause = Rc::new(|time| sleep(time).boxed_local());
+            bed.journal.pace_readers((*read_rate).max(1), pause);
             let phases = read::Phases {
                 readers: *readers,
                 pairs: *pairs,

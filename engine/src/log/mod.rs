@@ -26,6 +26,8 @@ pub struct Settings {
     pub copies: Copies,
     /// How fast a returning volume is filled, for each journal.
     pub rebuild_bytes_per_second: u64,
+    /// What readers of old records may take from the disks each second while events are written, for the whole store.
+    pub read_bytes_per_second: u64,
     /// How fast sealed segments are checked again, for each journal; 0 never checks them.
     pub scrub_bytes_per_second: u64,
     pub segment_bytes: u64,

@@ -6,7 +6,7 @@ use super::value::Kind;
 use crate::limit;
 
 /// What the log is kept on, for how long, and how it is written.
-pub(super) static LOG: [Key; 21] = [
+pub(super) static LOG: [Key; 22] = [
     Key {
         name: "log.level",
         variables: &["LOG_LEVEL"],
@@ -62,6 +62,17 @@ pub(super) static LOG: [Key; 21] = [
         },
         default: Number(limit::REBUILD_RATE_DEFAULT),
         sentence: "How fast each journal is copied to a volume that comes back or was damaged.",
+    },
+    Key {
+        name: "log.read_bytes_per_second",
+        variables: &["RINGTAIL_LOG_READ_BYTES_PER_SECOND"],
+        kind: Kind::Size {
+            min: limit::BACKGROUND_RATE_MIN,
+            max: limit::BACKGROUND_RATE_MAX,
+            step: 1,
+        },
+        default: Number(limit::READ_RATE_DEFAULT),
+        sentence: "What readers of old records may take from the disk each second while events are written, in all; twice what is written where that is more.",
     },
     Key {
         name: "log.scrub_bytes_per_second",

@@ -182,6 +182,7 @@ impl Configuration {
             copies: self.copies(),
             scrub_bytes_per_second: self.whole("log.scrub_bytes_per_second"),
             rebuild_bytes_per_second: self.whole("log.rebuild_bytes_per_second"),
+            read_bytes_per_second: self.whole("log.read_bytes_per_second"),
             segment_bytes: self.whole("log.segment_bytes"),
             segments_prepared: self.whole("log.segments_prepared") as u32,
             retention_bytes: self.size_or_none("log.retention_bytes"),

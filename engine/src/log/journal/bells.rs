@@ -11,6 +11,8 @@ pub(super) struct Bells {
     pub(super) tidy: Bell,
     /// What readers have on its way from the disk at once, in bytes: commits share the disk with them.
     pub(super) readers: Gate,
+    /// Held by the reader that waits for the readers' share of the disk.
+    pub(super) share: Gate,
     /// Held by the reader that works.
     pub(super) turn: Gate,
 }
@@ -23,6 +25,7 @@ impl Default for Bells {
             members: Gong::default(),
             tidy: Bell::default(),
             readers: Gate::new(READ_BYTES_AT_ONCE),
+            share: Gate::new(1),
             turn: Gate::new(1),
         }
     }

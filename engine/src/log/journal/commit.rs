@@ -288,7 +288,7 @@ impl<D: Disk> Committer<D> {
         inner.next_sequence = sequence.next();
         let position = open.position;
         inner.tail.keep(now, open.life, position, &frame[..bytes]);
-        inner.reading.note_write(now);
+        inner.reading.note_write(now, bytes);
         open.position += bytes as u64;
         open.last = sequence;
         open.chain_out = inner.chain;

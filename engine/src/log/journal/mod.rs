@@ -40,7 +40,7 @@ pub use delete::TruncateError;
 pub use follow::{FollowError, Followed, Follower, Spot};
 pub use forward::{Load, Overflow};
 pub use prepare::Preparer;
-pub use read::{ReadError, ReadRecord};
+pub use read::{ReadError, ReadRecord, Sleep};
 pub use rebuild::RebuildError;
 pub use scrub::{Decay, Pace, Scrubbed};
 pub use size::{Size, Tidied};

@@ -2,11 +2,13 @@
 //!
 //! Always:  only what lies between the low watermark and the durable mark is handed out, and only after
 //!          its checksum was found right. A reader never blocks the writer: what readers have on its way from
-//!          the disk is bounded for all of them together, and they let other tasks go first now and then.
+//!          the disk is bounded for all of them together, and what they read in a second while frames are
+//!          committed; they let other tasks go first now and then.
 //! Full:    what is kept of frames, indexes and bytes read ahead has a bound each (`limit`).
 
 mod hole;
 mod locate;
+mod share;
 mod shelf;
 mod stretch;
 
@@ -14,15 +16,17 @@ use super::super::disk::Disk;
 use super::super::format::batch::Batch;
 use super::super::format::footer::{Index, Place};
 use super::super::planted::{self, Planted};
-use super::super::wake::{Pass, yield_now};
+use super::super::wake::yield_now;
 use super::super::walk::read_whole;
 use super::Journal;
 use crate::limit::{
-    AHEAD_BYTES_KEPT, BLOCK_BYTES, COMMITS_PAUSE, INDEX_BYTES_KEPT, PLACES_AT_ONCE,
-    READ_BYTES_AT_ONCE, READ_BYTES_BESIDE_COMMITS, READERS_KNOWN, START_BYTES_KEPT,
+    AHEAD_BYTES_KEPT, BLOCK_BYTES, INDEX_BYTES_KEPT, PLACES_AT_ONCE, READERS_KNOWN,
+    START_BYTES_KEPT,
 };
 use crate::unit::{Life, Micros, Offset, Sequence, TopicId, TopicIndex};
 pub(super) use locate::SealedIndex;
+use share::Share;
+pub use share::Sleep;
 use shelf::Shelf;
 use std::collections::VecDeque;
 use std::io;
@@ -103,6 +107,7 @@ pub(super) struct Reading<D: Disk> {
     ends: VecDeque<(TopicIndex, Offset)>,
     /// When the last frame was given to the disk.
     written: Option<Micros>,
+    share: Share,
 }
 
 impl<D: Disk> Reading<D> {
@@ -114,12 +119,8 @@ impl<D: Disk> Reading<D> {
             stretches: Shelf::new(AHEAD_BYTES_KEPT),
             ends: VecDeque::new(),
             written: None,
+            share: Share::default(),
         }
-    }
-
-    /// A frame goes to the disk, which is shared with it.
-    pub(super) fn note_write(&mut self, now: Micros) {
-        self.written = Some(now);
     }
 
     /// Keeps the index of a segment that is being sealed, unless it would take the place of most others.
@@ -232,24 +233,6 @@ impl<D: Disk> Journal<D> {
         }
         self.inner.borrow_mut().reading.note_end(topic, page.next);
         Ok(page.records)
-    }
-
-    /// How much may be on its way from the disk, for all readers together.
-    fn width(&self) -> usize {
-        let inner = self.inner.borrow();
-        let pause = COMMITS_PAUSE.as_micros() as u64;
-        let written = inner.reading.written;
-        if written.is_some_and(|at| (inner.clock)().since(at) < pause) {
-            READ_BYTES_BESIDE_COMMITS
-        } else {
-            READ_BYTES_AT_ONCE
-        }
-    }
-
-    /// Waits for its turn to read so much from the disk.
-    async fn pass(&self, bytes: usize) -> Pass<'_> {
-        self.bells.readers.set_width(self.width());
-        self.bells.readers.enter(bytes).await
     }
 
     /// The first offset from `offset` on that is not among the lost.

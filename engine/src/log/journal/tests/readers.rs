@@ -3,6 +3,8 @@
 use super::super::super::simulated::Operation;
 use super::*;
 use crate::limit::BLOCK_BYTES;
+use futures_util::FutureExt as _;
+use std::time::Duration;
 
 impl World {
     fn reads(&self) -> u64 {
@@ -238,4 +240,40 @@ fn one_topic_of_a_large_index_is_read_alone_and_checked() {
             "byte {byte}"
         );
     }
+}
+
+#[test]
+fn readers_leave_the_disk_to_commits_and_have_it_when_there_are_none() {
+    const RATE: u64 = 1 << 20;
+    let mut world = World::new(9);
+    store_rounds(&mut world, 2, 1_000, 2_000);
+    let slept = Rc::new(Cell::new(0));
+    let (clock, sum) = (world.clock.clone(), slept.clone());
+    let sleep = move |time: Duration| {
+        let micros = time.as_micros() as u64;
+        clock.set(clock.get() + micros);
+        sum.set(sum.get() + micros);
+        pause(40).boxed_local()
+    };
+    world.journal.pace_readers(RATE, Rc::new(sleep));
+    // A minute after the last commit the disk is the readers'.
+    world.clock.set(world.clock.get() + 60_000_000);
+    assert_eq!(world.consume(0, 50), rounds_of(0, 1_000, 2_000));
+    assert_eq!(slept.get(), 0);
+    // Beside commits they have the rate, and no more than twice what is written with it.
+    let over = Rc::new(Cell::new(false));
+    let (journal, until) = (world.journal.clone(), over.clone());
+    world.executor.spawn(async move {
+        while !until.get() {
+            offer(&journal, &[event(7, vec![7; 100])]).unwrap();
+            pause(200).await;
+        }
+    });
+    assert_eq!(world.consume(1, 50), rounds_of(1, 1_000, 2_000));
+    over.set(true);
+    world.settle();
+    let written = world.consume(7, 1_000).len() as u64 * BLOCK_BYTES;
+    let saved = 1 << 20;
+    let most = RATE * slept.get() / 1_000_000 + 2 * written + saved;
+    assert!(2_000_000 <= most, "{written}: {}", slept.get());
 }
