@@ -111,6 +111,8 @@ struct Copy<D: Disk> {
     found: Result<Recovered<D::File>, RecoverError>,
     /// What is left of a damaged one.
     salvage: Option<Salvage<D::File>>,
+    /// `found` is what is left.
+    is_wounded: bool,
 }
 
 impl<D: Disk> Copy<D> {
@@ -120,6 +122,7 @@ impl<D: Disk> Copy<D> {
             member,
             found,
             salvage: None,
+            is_wounded: false,
         }
     }
 
@@ -213,6 +216,7 @@ async fn look_at_all<D: Disk>(
                 member: member.clone(),
                 found: Err(failed.again()),
                 salvage: None,
+                is_wounded: false,
             },
             None => refuse_unknown(Copy::look(member.clone(), place).await)?,
         });
