@@ -19,6 +19,7 @@ mod follow;
 mod front;
 mod give_up;
 mod heal;
+mod swap;
 
 pub use give_up::Damage;
 
@@ -111,6 +112,8 @@ struct Copy<D: Disk> {
     found: Result<Recovered<D::File>, RecoverError>,
     /// What is left of a damaged one.
     salvage: Option<Salvage<D::File>>,
+    /// `found` is what is left.
+    is_wounded: bool,
 }
 
 impl<D: Disk> Copy<D> {
@@ -120,6 +123,7 @@ impl<D: Disk> Copy<D> {
             member,
             found,
             salvage: None,
+            is_wounded: false,
         }
     }
 
@@ -213,6 +217,7 @@ async fn look_at_all<D: Disk>(
                 member: member.clone(),
                 found: Err(failed.again()),
                 salvage: None,
+                is_wounded: false,
             },
             None => refuse_unknown(Copy::look(member.clone(), place).await)?,
         });
@@ -229,6 +234,7 @@ async fn unite<D: Disk>(
     notes: &mut Vec<String>,
 ) -> Result<Result<United<D>, Unread>, ReconcileError> {
     heal::heal_all(&mut copies, place, permissions, notes).await;
+    swap::repair(&mut copies, place, permissions, notes).await;
     if 1 < copies.len() {
         for copy in &mut copies {
             front::check(copy).await;
@@ -237,6 +243,7 @@ async fn unite<D: Disk>(
     extend::extend(&mut copies, place, permissions, notes).await;
     let choice = give_up::choose(&mut copies, place, permissions, notes).await?;
     let (best, mut recovered, others) = take_best(copies, &choice);
+    front::let_go(&best, &mut recovered, &others).await;
     flush_walked(&best, &recovered).await?;
     drop_unfit(&best, &mut recovered, place).await?;
     let mut in_service = vec![best.clone()];

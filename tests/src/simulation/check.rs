@@ -18,8 +18,10 @@ impl Run {
             for row in 0..live.rows.len() {
                 found[live.rows[row]] = self.check_topic(live, journal, row)?;
             }
-            let deleted: Vec<_> = self.topics.iter().map(|known| known.gone).collect();
-            let settled = self.accounts[journal].settle(found, &deleted);
+            let is_unseen = |number| !live.rows.contains(&number);
+            let unseen: Vec<_> = (0..self.topics.len()).map(is_unseen).collect();
+            let recorded = live.machine.journals[journal].mirror().shortage().is_none();
+            let settled = self.accounts[journal].settle(found, &unseen, recorded);
             let (there, gone) =
                 settled.map_err(|why| format!("journal {journal} after the start: {why}"))?;
             self.report.add("recovery: unanswered requests kept", there);
@@ -30,7 +32,8 @@ impl Run {
         Ok(())
     }
 
-    /// Every topic that was made is there; one that was asked for may be; no other.
+    /// Every topic that was made is there; one that was asked for may be; no other. Of a start that too few
+    /// volumes could record nothing follows for what is not there.
     fn check_topics(&mut self, live: &mut Live) -> Result<(), String> {
         let mut found = vec![false; self.topics.len()];
         live.rows.clear();
@@ -47,6 +50,8 @@ impl Run {
             found[number] = true;
             live.rows.push(number);
         }
+        let recorded = live.machine.catalogue.journal().mirror().shortage();
+        let recorded = recorded.is_none();
         for (known, found) in self.topics.iter_mut().zip(found) {
             if known.made && !found && known.deletion == Deletion::None {
                 return Err(format!("topic {} is lost", known.name));
@@ -54,7 +59,7 @@ impl Run {
             if !found && known.deletion == Deletion::Answered {
                 self.report.count("recovery: deleted topics stay away");
             }
-            known.gone = !found;
+            known.gone |= !found && recorded;
         }
         Ok(())
     }

@@ -340,11 +340,11 @@ impl Client<'_> {
         });
         let named = (id, Arc::from(name));
         self.run.report.count("operation: make a topic");
-        let made = self
-            .machine
-            .catalogue
-            .add(std::slice::from_ref(&named))
-            .await;
+        let catalogue = self.machine.catalogue.journal().clone();
+        let made = catalogue.define(std::slice::from_ref(&named));
+        let Some(made) = self.have_patience(made).await? else {
+            return Ok(());
+        };
         match made {
             Ok(()) => {
                 self.run.topics[number].made = true;

@@ -88,7 +88,7 @@ impl Client<'_> {
     }
 
     /// Waits while the store's ticks go on. With a full disk that may be for ever, so it ends.
-    async fn have_patience<T>(
+    pub async fn have_patience<T>(
         &mut self,
         work: impl Future<Output = T>,
     ) -> Result<Option<T>, String> {

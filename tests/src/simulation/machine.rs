@@ -243,6 +243,15 @@ impl Machine {
         text
     }
 
+    /// Whether every journal has this volume in service.
+    pub fn is_on(&self, volume: usize) -> bool {
+        let name = format!("/v{volume}");
+        self.all().all(|journal| {
+            let mut standing = journal.mirror().standing().into_iter();
+            standing.any(|one| *one.name == name && one.state == State::InService)
+        })
+    }
+
     /// Whether every journal is on so many volumes.
     pub fn is_whole(&self, volumes: usize) -> bool {
         let mut all = self.all();

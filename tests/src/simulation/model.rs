@@ -138,26 +138,34 @@ impl Account {
 
     /// Squares the account with what was found behind the records of each topic after a crash. Gives how many
     /// of the open requests are there, and how many are not; `Err` says what cannot be. Of topics that were
-    /// deleted nothing is seen.
+    /// deleted nothing is seen. Unless the start is `recorded`, requests that are not there may still come: too
+    /// few volumes could record it, and others may count again at the next start.
     pub fn settle(
         &mut self,
         mut found: Vec<VecDeque<Vec<u8>>>,
         deleted: &[bool],
+        recorded: bool,
     ) -> Result<(u64, u64), String> {
         let (mut there, mut gone, mut cut) = (0, 0, None);
-        for request in std::mem::take(&mut self.open) {
+        for mut request in std::mem::take(&mut self.open) {
             let is_seen = |(topic, _): &&(usize, Value)| !deleted[*topic];
             let mut events = request.events.iter().filter(is_seen);
             let is_next = |found: &[VecDeque<Vec<u8>>], (topic, value): &(usize, Value)| {
                 let next = found.get(*topic).and_then(VecDeque::front);
                 next.is_some_and(|next| *next == value.contents())
             };
-            let Some(first) = events.next() else { continue };
-            if !is_next(&found, first) {
-                gone += 1;
-                cut = cut.or((!request.refused).then_some(first.1.request));
+            let first = events.next().copied();
+            let Some(first) = first.filter(|first| is_next(&found, first)) else {
+                if let Some(first) = first {
+                    gone += 1;
+                    cut = cut.or((!request.refused).then_some(first.1.request));
+                }
+                if !recorded {
+                    request.refused = true;
+                    self.open.push_back(request);
+                }
                 continue;
-            }
+            };
             if let Some(lost) = cut {
                 let later = first.1.request;
                 return Err(format!("request {later} is there, {lost} before it is not"));

@@ -127,7 +127,8 @@ impl Run {
     pub fn read_stopped(&mut self, machine: &Machine, whole: bool) -> Result<(), String> {
         for volume in 0..self.disks.len() {
             let left_out = (volume == self.victim && (!whole || self.harmed))
-                || !self.configured.contains(&volume);
+                || !self.configured.contains(&volume)
+                || !machine.is_on(volume);
             if left_out && !self.is_alone() || !self.disks[volume].damaged().is_empty() {
                 continue;
             }

@@ -10,7 +10,6 @@ use super::super::format::frame::{FrameHeader, HEADER_BYTES as FRAME_HEADER_BYTE
 use super::super::format::segment::{HEADER_BYTES, Opening};
 use super::super::mirror::{is_too_few, unless_too_few};
 use super::super::planted::{self, Planted};
-use super::super::wake::Receipt;
 use super::segment::{OpenSegment, SealedSegment};
 use super::staging::Contents;
 use super::{Flush, InFlight, Inner, Journal, RESERVED, SystemFrame, start};
@@ -20,7 +19,6 @@ use futures_util::StreamExt as _;
 use futures_util::future::{self, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// What the shard hears of the commits.
@@ -51,7 +49,7 @@ enum Done {
 /// Who waits for a frame.
 enum Waiting {
     Requests(Ticket),
-    System(Option<Rc<Receipt>>),
+    System(SystemFrame),
 }
 
 /// Drives one journal's writes. There is one for each journal.
@@ -138,10 +136,7 @@ impl<D: Disk> Committer<D> {
             return None;
         }
         if inner.system.is_empty() && inner.owes_closing {
-            inner.system.push_back(SystemFrame {
-                sections: Vec::new(),
-                receipt: None,
-            });
+            inner.system.push_back(SystemFrame::default());
             if self.submit_next(inner) {
                 return None;
             }
@@ -219,7 +214,7 @@ impl<D: Disk> Committer<D> {
             inner,
             SystemFrame {
                 sections,
-                receipt: None,
+                ..SystemFrame::default()
             },
         );
         true
@@ -237,7 +232,7 @@ impl<D: Disk> Committer<D> {
         }
         inner.owes_closing = !frame.sections.is_empty();
         inner.note_membership(&frame.sections);
-        self.write(inner, buffer, contents, Waiting::System(frame.receipt));
+        self.write(inner, buffer, contents, Waiting::System(frame));
     }
 
     fn submit_staged(&self, inner: &mut Inner<D>) {
@@ -295,14 +290,15 @@ impl<D: Disk> Committer<D> {
         open.batches += contents.places.len();
         open.records += contents.events;
         self.give_to_disk(inner, buffer, sequence, position, bytes);
-        let (ticket, receipt) = match waiting {
-            Waiting::Requests(ticket) => (Some(ticket), None),
-            Waiting::System(receipt) => (None, receipt),
+        let (ticket, system) = match waiting {
+            Waiting::Requests(ticket) => (Some(ticket), SystemFrame::default()),
+            Waiting::System(frame) => (None, frame),
         };
         inner.in_flight.push_back(InFlight {
             sequence,
             ticket,
-            receipt,
+            receipt: system.receipt,
+            raised: system.raised,
             contents,
             bytes: bytes as u64,
             position,

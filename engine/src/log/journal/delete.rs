@@ -1,4 +1,5 @@
-//! Deleting and truncating: at once for who reads, durable when the call returns.
+//! Deleting and truncating. What is deleted vanishes at once for who reads; what is truncated when that is
+//! durable: a crash never brings back what a reader was told to be gone. Both are durable when the call returns.
 //!
 //! A deleted topic's id goes into a tombstone, which every later segment opens with until no segment can
 //! hold anything of the topic. Frames behind the tombstone may still carry batches of it that were staged
@@ -97,19 +98,19 @@ impl<D: Disk> Journal<D> {
                 return Err(TruncateError::Refused(reason));
             }
             let id = inner.topics.id(topic);
-            let before = inner.topics.durable(topic).low;
+            let before = inner.topics.low(topic);
             inner.topics.cuts += u64::from(before < low);
             // Where it begins already, what says so may still be on its way, but before this frame.
             let rows = (before < low).then_some((id, low));
             let receipt = inner.stage_low_watermarks(rows.as_slice());
-            (receipt, inner.topics.durable(topic).low)
+            (receipt, inner.topics.low(topic))
         };
         self.bells.commit.ring();
         if !planted::is(Planted::TruncateEarly) {
             let durable = self.durably(&receipt).await;
             durable.map_err(TruncateError::Refused)?;
         }
-        // By now it may begin later in memory, and not yet durably.
+        // What was meant, although it may begin later by now.
         Ok(Extent {
             low,
             ..self.extent(topic)
@@ -214,6 +215,7 @@ impl<D: Disk> Inner<D> {
         self.system.push_back(SystemFrame {
             sections: vec![(kind, contents)],
             receipt: Some(receipt.clone()),
+            ..SystemFrame::default()
         });
         receipt
     }

@@ -87,7 +87,7 @@ impl<D: Disk> Inner<D> {
         });
         SystemFrame {
             sections: vec![(SectionKind::MEMBERSHIP, contents)],
-            receipt: None,
+            ..SystemFrame::default()
         }
     }
 

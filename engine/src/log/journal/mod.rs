@@ -149,6 +149,7 @@ struct InFlight {
     sequence: Sequence,
     ticket: Option<Ticket>,
     receipt: Option<Rc<Receipt>>,
+    raised: Vec<(TopicId, Offset)>,
     contents: staging::Contents,
     bytes: u64,
     position: u64,
@@ -159,10 +160,13 @@ struct InFlight {
 }
 
 /// Sections that the log itself wants to commit.
+#[derive(Default)]
 struct SystemFrame {
     sections: Vec<(SectionKind, Vec<u8>)>,
     /// For who waits until it is durable.
     receipt: Option<Rc<Receipt>>,
+    /// Low watermarks that it raises: they are shown when it is durable.
+    raised: Vec<(TopicId, Offset)>,
 }
 
 struct Inner<D: Disk> {
@@ -317,7 +321,7 @@ impl<D: Disk> Journal<D> {
         self.inner.borrow().topics.unnamed().collect()
     }
 
-    /// The readable range of a topic: from its low watermark to its durable end.
+    /// The readable range of a topic: from its low watermark to its end, both as they are durably.
     pub fn extent(&self, topic: TopicIndex) -> Extent {
         let inner = self.inner.borrow();
         if inner.topics.knows(topic) {
@@ -363,6 +367,7 @@ impl<D: Disk> Journal<D> {
             inner.system.push_back(SystemFrame {
                 sections,
                 receipt: Some(receipt.clone()),
+                ..SystemFrame::default()
             });
         }
         self.bells.commit.ring();
@@ -378,10 +383,7 @@ impl<D: Disk> Journal<D> {
         let mut inner = self.inner.borrow_mut();
         let idle = inner.in_flight.is_empty() && inner.staging.is_empty();
         if idle && inner.owes_closing && inner.system.is_empty() && inner.refusal().is_none() {
-            inner.system.push_back(SystemFrame {
-                sections: Vec::new(),
-                receipt: None,
-            });
+            inner.system.push_back(SystemFrame::default());
             self.bells.commit.ring();
         }
     }

@@ -468,6 +468,10 @@ impl<D: Disk> Inner<D> {
         let rows: Vec<CheckpointRow> = index.iter().filter_map(raise).collect();
         let mut contents = Vec::new();
         section::write_checkpoint(false, &rows, &mut contents);
-        self.stage_system(SectionKind::CHECKPOINT, contents)
+        let receipt = self.stage_system(SectionKind::CHECKPOINT, contents);
+        if let Some(frame) = self.system.back_mut() {
+            frame.raised = rows.iter().map(|row| (row.topic, row.low)).collect();
+        }
+        receipt
     }
 }

@@ -88,6 +88,9 @@ impl<D: Disk> Inner<D> {
         if frame.ticket.is_some() {
             self.durable_ticket = frame.ticket;
         }
+        for (topic, low) in frame.raised {
+            self.topics.show_low(topic, low);
+        }
         if let Some(receipt) = frame.receipt {
             receipt.give(true);
         }

@@ -1,7 +1,7 @@
 //! What a journal knows of each topic: how far its offsets have come, staged and durable.
 //!
 //! Layout:  what of it is alive is in [`life`].
-//! Always:  low <= durable_next <= next. Of a deleted topic everything durable is below low.
+//! Always:  durable_low <= low <= durable_next <= next. Of a deleted topic everything durable is below low.
 
 mod life;
 
@@ -26,6 +26,8 @@ struct Topic {
     id: TopicId,
     name: Arc<str>,
     low: Offset,
+    /// What is shown: the frame that says so is durable.
+    durable_low: Offset,
     next: Offset,
     durable_next: Offset,
     newest_ms: i64,
@@ -99,6 +101,7 @@ impl Topics {
                 keep: self.rules.of(&name),
                 name,
                 low: extent.low,
+                durable_low: extent.low,
                 next: extent.next,
                 durable_next: extent.next,
                 newest_ms: extent.newest_ms,
@@ -115,7 +118,8 @@ impl Topics {
     /// have been in use that are lost.
     pub(super) fn begin_at(&mut self, floor: Offset) {
         for row in self.rows.iter_mut().filter(|row| row.next == Offset(0)) {
-            (row.low, row.next, row.durable_next) = (floor, floor, floor);
+            (row.low, row.durable_low) = (floor, floor);
+            (row.next, row.durable_next) = (floor, floor);
         }
     }
 
@@ -157,10 +161,19 @@ impl Topics {
         self.row(topic).next
     }
 
+    /// Below it everything goes, durably or soon.
+    pub(super) fn low(&self, topic: TopicIndex) -> Offset {
+        self.row(topic).low
+    }
+
     pub(super) fn durable(&self, topic: TopicIndex) -> Extent {
         let row = self.row(topic);
         Extent {
-            low: row.low,
+            low: if row.deleted {
+                row.low
+            } else {
+                row.durable_low
+            },
             next: row.durable_next,
             newest_ms: row.newest_ms,
         }
@@ -204,6 +217,14 @@ impl Topics {
             next: extent.next,
             newest_ms: extent.newest_ms,
         })
+    }
+
+    /// A checkpoint that says that everything below `low` goes is durable.
+    pub(super) fn show_low(&mut self, id: TopicId, low: Offset) {
+        if let Some(topic) = self.find(id) {
+            let row = self.row_mut(topic);
+            row.durable_low = row.durable_low.max(low.min(row.low));
+        }
     }
 
     /// Takes back offsets that were staged and will never be committed.

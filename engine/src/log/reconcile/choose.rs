@@ -25,13 +25,13 @@ fn needed(membership: &Membership) -> usize {
     copies.min(membership.volumes_min as usize).max(1)
 }
 
-/// The place of the copy that reaches furthest of those that `wanted` accepts. Of equals it is the one in which
-/// more was rewritten, else the first.
+/// The place of the copy that reaches furthest of those that `wanted` accepts. Of equals it is a sound one rather
+/// than what is left of a damaged one, then the one in which more was rewritten, else the first.
 fn furthest<D: Disk>(copies: &[Copy<D>], wanted: impl Fn(&Copy<D>) -> bool) -> Option<usize> {
     let mut best = None;
     for (index, copy) in copies.iter().enumerate().filter(|(_, copy)| wanted(copy)) {
         let Some(reach) = copy.reach() else { continue };
-        let reach = (reach, copy.rewritten());
+        let reach = (reach, !copy.is_wounded, copy.rewritten());
         if best.is_none_or(|(_, best)| best < reach) {
             best = Some((index, reach));
         }

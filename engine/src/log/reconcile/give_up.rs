@@ -142,6 +142,7 @@ fn take_salvaged<D: Disk>(
             headless,
         }) => {
             let error = std::mem::replace(&mut copy.found, Ok(recovered)).err();
+            copy.is_wounded = true;
             (error, Some((wounds, headless)))
         }
         None => (None, None),
@@ -153,7 +154,7 @@ fn take_salvaged<D: Disk>(
 fn give_back<D: Disk>(copies: &mut [Copy<D>], errors: Vec<Option<RecoverError>>, best: usize) {
     for (index, (copy, error)) in copies.iter_mut().zip(errors).enumerate() {
         if let Some(error) = error.filter(|_| index != best) {
-            copy.found = Err(error);
+            (copy.found, copy.is_wounded) = (Err(error), false);
         }
     }
 }

@@ -165,7 +165,7 @@ async fn is_whole<D: Disk>(disk: &D, file: &D::File) -> io::Result<bool> {
 }
 
 /// Puts a copy of the whole file into the place of the damaged one, if it is whole itself.
-async fn copy_file<D: Disk>(
+pub(super) async fn copy_file<D: Disk>(
     damaged: &Member<D>,
     donor: &Member<D>,
     name: &str,

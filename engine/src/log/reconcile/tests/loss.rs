@@ -4,6 +4,7 @@ use super::super::super::format::forwarded::Forwarded;
 use super::super::super::format::loss::{Loss, Losses, LostRange};
 use super::super::super::format::section::Frame;
 use super::super::super::journal::Followed;
+use super::super::super::simulated::Chances;
 use super::*;
 use crate::unit::Epoch;
 
@@ -443,5 +444,32 @@ fn a_forwarder_goes_on_behind_what_is_lost_wherever_it_begins() {
                 from.spot.sequence.get()
             );
         }
+    }
+}
+
+#[test]
+fn what_a_sound_copy_has_is_not_given_up_when_another_cannot_be_repaired() {
+    for damaged in [0, 1] {
+        let (volumes, _, model) = some_history(30, 2);
+        let frame = data_frames(&volumes).pop().unwrap();
+        let (name, header) = &frame;
+        assert!(volumes[&damaged].flip(name, (header.position + 700) * 8));
+        let failing = |chances| Behaviour {
+            errors: Chances {
+                write_durable: chances,
+                ..Chances::NEVER
+            },
+            ..Behaviour::default()
+        };
+        volumes[&damaged].set_behaviour(failing(1));
+        let error = try_reconcile(members(&volumes), &Permissions::default()).err();
+        let Some(ReconcileError::Absent { absent, .. }) = error else {
+            panic!("{:?}", error.map(|error| error.to_string()));
+        };
+        assert!(absent.contains(&format!("volume {damaged}")), "{absent}");
+        let mut world = start(1, &volumes, &ACCEPT).unwrap();
+        assert!(world.journal.losses().is_empty());
+        assert_eq!(world.to_rebuild, [damaged]);
+        world.check(&model, 1);
     }
 }

@@ -6,6 +6,7 @@ mod founding;
 mod heal;
 mod loss;
 mod orders;
+mod swap;
 mod unread;
 
 use super::super::disk::Disk;
