@@ -124,7 +124,9 @@ mod tests {
             found("::1", 3),
             found("10.0.0.1", 4),
         ]);
-        assert_eq!(fit(&settings(&[servers, ("acks", "1")])), yes);
+        for fine in [("acks", "1"), ("transaction.timeout.ms", "20000")] {
+            assert_eq!(fit(&settings(&[servers, fine])), yes);
+        }
         for unfit in [
             ("security.protocol", "ssl"),
             ("sasl.mechanism", "PLAIN"),

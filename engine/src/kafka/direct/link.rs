@@ -108,8 +108,7 @@ impl Wire {
     async fn answer(&mut self) -> Result<(), Ended> {
         while !self.inbox.has_answer()? {
             let Self { stream, inbox, .. } = self;
-            let received =
-                poll_fn(|context| stream.poll_receive(context, inbox.room())).await?;
+            let received = poll_fn(|context| stream.poll_receive(context, inbox.room())).await?;
             if received == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
@@ -189,7 +188,7 @@ pub(super) fn request(
     sender: Sender<'_>,
     (broker, number): (i32, i32),
     now: Moment,
-    may: impl Fn(&str, i32) -> bool,
+    may: impl Fn(&Arc<str>, i32) -> bool,
 ) -> Option<Request> {
     let mut request = Request::default();
     let mut writing = wire::produce(

@@ -1,9 +1,9 @@
 //! Who leads what, and which number the producer has: one question at a time, to any broker that answers.
 
-use super::topic::Topic;
-use super::{Broker, Direct};
 use super::link::{AGAIN, Ended, Wire};
+use super::topic::Topic;
 use super::wire::{self, LEADER_NOT_AVAILABLE, Seen};
+use super::{Broker, Direct};
 use crate::kafka::native::Fault;
 use crate::rt::timer::{Moment, sleep};
 use std::collections::{BTreeMap, HashMap};

@@ -328,7 +328,10 @@ mod tests {
     use super::*;
 
     /// Every answer that is cut short is refused, and so is one that promises more than it has.
-    pub(super) fn refuses_parts<T>(answer: &[u8], read: impl Fn(Reading<'_>) -> Result<T, Garbled>) {
+    pub(super) fn refuses_parts<T>(
+        answer: &[u8],
+        read: impl Fn(Reading<'_>) -> Result<T, Garbled>,
+    ) {
         assert!(read(Reading(answer)).is_ok());
         for length in 0..answer.len() {
             assert!(read(Reading(&answer[..length])).is_err(), "{length} bytes");

@@ -10,7 +10,7 @@ use super::super::wire::transaction::{
 };
 use super::super::wire::{Garbled, Reading};
 use super::link::Link;
-use super::{PAUSE, PAUSE_LAST, Producer};
+use super::{PAUSE, PAUSE_LAST, Producer, Stage};
 use crate::kafka::native::{Fault, Setback};
 use crate::rt::timer::Moment;
 use std::collections::BTreeMap;
@@ -74,7 +74,7 @@ impl Producer {
         );
         match answer? {
             Ok(producer) => {
-                self.producer = Some(producer);
+                self.number = Some(producer);
                 for topic in self.topics.values_mut() {
                     topic.renumber();
                 }
@@ -86,7 +86,7 @@ impl Producer {
 
     /// Ends the transaction, if anything may be part of it.
     pub(super) fn end(&mut self, commit: bool) -> Result<(), Setback> {
-        let Some(producer) = self.producer.filter(|_| self.is_open) else {
+        let Some(producer) = self.number.filter(|_| self.stage == Stage::Open) else {
             return Ok(());
         };
         let id = self.id.clone();
@@ -97,8 +97,7 @@ impl Producer {
         if code != 0 {
             return Err(self.after(code));
         }
-        self.is_open = false;
-        self.wants_epoch = !commit;
+        self.stage = if commit { Stage::Empty } else { Stage::GivenUp };
         self.added.clear();
         self.add_pause = PAUSE;
         Ok(())
@@ -107,7 +106,7 @@ impl Producer {
     /// Has partitions that wait for it join the transaction; their batches may leave then.
     pub(super) fn join(&mut self) {
         let now = Moment::now();
-        let Some(producer) = self.producer.filter(|_| self.add_at <= now) else {
+        let Some(producer) = self.number.filter(|_| self.add_at <= now) else {
             return;
         };
         let mut wanted: BTreeMap<Arc<str>, Vec<i32>> = BTreeMap::new();
@@ -122,7 +121,7 @@ impl Producer {
             return;
         }
         // The answer may be lost.
-        self.is_open = true;
+        self.stage = Stage::Open;
         let id = self.id.clone();
         let mut codes = Vec::new();
         let answer = self.ask_coordinator(

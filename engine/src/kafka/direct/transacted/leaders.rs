@@ -105,7 +105,10 @@ impl Producer {
         let now = Moment::now();
         let missing = self.brokers.values().find(|broker| {
             let wanted = self.topics.values().any(|topic| topic.wants(broker.id));
-            let due = self.not_before.get(&broker.id).is_none_or(|due| *due <= now);
+            let due = self
+                .not_before
+                .get(&broker.id)
+                .is_none_or(|due| *due <= now);
             wanted && due && !self.leaders.contains_key(&broker.id)
         });
         let Some(broker) = missing.cloned() else {
@@ -134,7 +137,7 @@ impl Producer {
     }
 
     fn send_due(&mut self) {
-        let Some(producer) = self.producer else {
+        let Some(producer) = self.number else {
             return;
         };
         let (now, added) = (Moment::now(), &self.added);
@@ -142,9 +145,7 @@ impl Producer {
             producer,
             transaction: Some(&self.id),
         };
-        let may = |name: &str, partition| {
-            added.iter().any(|(known, number)| **known == *name && *number == partition)
-        };
+        let may = |name: &Arc<str>, partition| added.contains(&(Arc::clone(name), partition));
         for (broker, link) in &mut self.leaders {
             while link.under_way.len() < UNDER_WAY_MAX {
                 let number = link.next_number();
@@ -162,7 +163,9 @@ impl Producer {
         let failed: Vec<i32> = links
             .filter_map(|(broker, link)| link.flush().is_err().then_some(*broker))
             .collect();
-        failed.into_iter().for_each(|broker| self.lost(broker));
+        for broker in failed {
+            self.lost(broker);
+        }
     }
 
     fn take_answers(&mut self) {
@@ -190,9 +193,9 @@ impl Producer {
                 codes.push((Arc::<str>::from(name), partition, code));
             })?;
             for sent in &under_way.sent {
-                let found = codes
-                    .iter()
-                    .find(|(name, partition, _)| **name == *sent.topic && *partition == sent.partition);
+                let found = codes.iter().find(|(name, partition, _)| {
+                    **name == *sent.topic && *partition == sent.partition
+                });
                 let (_, _, code) = found.ok_or(Garbled)?;
                 self.take_code(sent, *code);
             }

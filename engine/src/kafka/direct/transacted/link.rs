@@ -41,7 +41,9 @@ impl Link {
     /// Connects, and makes sure that the broker understands what is said here.
     pub(super) fn open(host: &str, port: u16) -> Result<Self, Ended> {
         let address = preferred((host, port).to_socket_addrs()?);
-        let address = address.ok_or(io::ErrorKind::NotFound).map_err(io::Error::from)?;
+        let address = address
+            .ok_or(io::ErrorKind::NotFound)
+            .map_err(io::Error::from)?;
         let stream = TcpStream::connect_timeout(&address, CONNECT_WAIT)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;

@@ -43,6 +43,17 @@ pub struct Told {
     pub fault: Option<Fault>,
 }
 
+/// Where the transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// There is nothing to end.
+    Empty,
+    /// Something may have been added to it.
+    Open,
+    /// It was given up, and the next epoch is wanted.
+    GivenUp,
+}
+
 /// A partition by its topic.
 type Place = (Arc<str>, i32);
 
@@ -63,18 +74,15 @@ pub struct Producer {
     asks: bool,
     ask_at: Moment,
     topics: HashMap<Arc<str>, Topic>,
-    /// Its number and epoch.
-    producer: Option<(i64, i16)>,
+    /// The producer's number and epoch.
+    number: Option<(i64, i16)>,
     /// Of the transaction: its number, of which each topic's partition follows; and until when it is of use.
     transaction: u64,
     until: Moment,
     added: BTreeSet<Place>,
     add_at: Moment,
     add_pause: Duration,
-    /// Something may have been added to it, so that it has to be ended.
-    is_open: bool,
-    /// It was given up, and the next epoch is wanted.
-    wants_epoch: bool,
+    stage: Stage,
     /// Nothing more of it leaves.
     is_purged: bool,
     /// Whose batches were taken, in their order.
@@ -102,15 +110,14 @@ impl Producer {
             asks: false,
             ask_at: now,
             topics: HashMap::new(),
-            producer: None,
+            number: None,
             // Journals that begin together begin with different partitions.
             transaction: now.millis(),
             until: now,
             added: BTreeSet::new(),
             add_at: now,
             add_pause: PAUSE,
-            is_open: false,
-            wants_epoch: false,
+            stage: Stage::Empty,
             is_purged: false,
             marks: Vec::new(),
             told: VecDeque::new(),
@@ -130,7 +137,7 @@ impl Producer {
     pub fn begin(&mut self) -> Result<(), Setback> {
         assert_eq!(self.outstanding, 0);
         self.still_there()?;
-        if self.producer.is_none() || self.is_open {
+        if self.number.is_none() || self.stage != Stage::Empty {
             return Err(Setback::Over("no transaction can begin".to_owned()));
         }
         self.transaction += 1;
@@ -161,11 +168,20 @@ impl Producer {
         mark: u64,
     ) {
         let batch = batch_of_one(key, value, timestamp_ms);
-        self.topics.entry(Arc::clone(topic)).or_default().use_first();
+        self.topics
+            .entry(Arc::clone(topic))
+            .or_default()
+            .use_first();
         self.take((topic, 0), batch, 1, mark);
     }
 
-    fn take(&mut self, (name, turn): (&Arc<str>, u64), mut batch: Vec<u8>, records: u32, mark: u64) {
+    fn take(
+        &mut self,
+        (name, turn): (&Arc<str>, u64),
+        mut batch: Vec<u8>,
+        records: u32,
+        mark: u64,
+    ) {
         mark_transactional(&mut batch);
         let mark_of_lot = Mark {
             topic: TopicIndex(0),
@@ -228,10 +244,10 @@ impl Producer {
     pub fn abort(&mut self, wait: Duration) -> Result<(), Setback> {
         self.patiently(wait, |it| {
             it.end(false)?;
-            if it.wants_epoch {
-                let known = it.producer;
+            if it.stage == Stage::GivenUp {
+                let known = it.number;
                 it.take_number(known)?;
-                it.wants_epoch = false;
+                it.stage = Stage::Empty;
             }
             Ok(())
         })

@@ -244,8 +244,7 @@ mod tests {
         let what = b"\0\0\0\x02\0\x01a\0\0\0\x02\0\0\0\x01\0\0\0\x02\0\x01b\0\0\0\x01\0\0\0\x03";
         assert_eq!(added, [&who[..], what].concat());
         for commit in [true, false] {
-            let ended =
-                body(|out, number| end_transaction(out, number, ("id", PRODUCER), commit));
+            let ended = body(|out, number| end_transaction(out, number, ("id", PRODUCER), commit));
             assert_eq!(ended, [&who[..], &[u8::from(commit)]].concat());
         }
     }

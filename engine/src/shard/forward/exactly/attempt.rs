@@ -62,7 +62,12 @@ impl Carrier {
         done
     }
 
-    fn fill(&mut self, producer: &mut Transactor, set: &mut Set, way: &mut Way) -> Result<(), Miss> {
+    fn fill(
+        &mut self,
+        producer: &mut Transactor,
+        set: &mut Set,
+        way: &mut Way,
+    ) -> Result<(), Miss> {
         let mut next = 0;
         loop {
             while let Some(parcel) = set.parcels.get(next).cloned() {

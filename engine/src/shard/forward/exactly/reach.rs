@@ -4,8 +4,8 @@
 
 use super::carrier::{Carrier, Halt, Miss};
 use crate::kafka::Setback;
-use crate::kafka::properties::transaction_timeout_ms;
 use crate::kafka::direct::transacted;
+use crate::kafka::properties::transaction_timeout_ms;
 use crate::kafka::transactional::{Newest, Producer};
 use crate::kafka::transactor::Transactor;
 use crate::log::format::forwarded::Forwarded;
