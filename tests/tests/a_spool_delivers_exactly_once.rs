@@ -21,8 +21,13 @@ fn exactly_once(scratch: &Scratch, cluster: &Cluster) -> Setup {
         .set("RINGTAIL_SPOOL_DELIVERY", "exactly-once")
         // What the other journal's killed producer held open may hold back the reading of a cursor for that long.
         .set("PUBLISHER_KAFKA_CLIENT_TRANSACTION_TIMEOUT_MS", 20_000)
-        // One connection's events of a topic stay in one partition, also when they are sent again.
+}
+
+/// Record by record: one connection's events of a topic stay in one partition.
+fn with_librdkafka(setup: Setup) -> Setup {
+    setup
         .set("RINGTAIL_KAFKA_KEY", "conn_id")
+        .set("RINGTAIL_KAFKA_HEADERS", "received")
 }
 
 fn make_topics(cluster: &Cluster) {
@@ -51,18 +56,37 @@ fn check(cluster: &Cluster, sent: &[Sent]) {
     assert_eq!(found.duplicates, 0);
 }
 
+/// What was delivered since the start went in whole batches, or none of it.
+fn check_way(server: &Server, whole: bool) {
+    let went = number(server, "ringtail_spool_whole_total");
+    assert_eq!(0 < went, whole, "{went} events went whole");
+}
+
 #[test]
 fn whoever_is_killed() {
-    let scratch = Scratch::new("exactly-kills");
+    kill("exactly-kills", true);
+}
+
+#[test]
+fn whoever_is_killed_while_events_go_one_by_one() {
+    kill("exactly-kills-records", false);
+}
+
+fn kill(name: &str, whole: bool) {
+    let scratch = Scratch::new(name);
     let mut cluster = Cluster::start(&scratch, 1);
     make_topics(&cluster);
-    let setup = exactly_once(&scratch, &cluster);
+    let mut setup = exactly_once(&scratch, &cluster);
+    if !whole {
+        setup = with_librdkafka(setup);
+    }
     let mut sent = Vec::new();
     for round in 0..10 {
         let server = setup.start();
         let load = load(&server, 4 * round..4 * round + 4);
         wait_for_answers(&load, 40);
         wait_until_some_arrived(&server);
+        check_way(&server, whole);
         match round {
             // The broker alone, and what waits meanwhile.
             2 => {
@@ -107,7 +131,16 @@ fn milliseconds() -> i64 {
 
 #[test]
 fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
-    let scratch = Scratch::new("exactly-letters");
+    give_what_is_never_taken("exactly-letters", true);
+}
+
+#[test]
+fn what_kafka_never_takes_of_single_events_is_kept_and_the_rest_comes() {
+    give_what_is_never_taken("exactly-letters-records", false);
+}
+
+fn give_what_is_never_taken(name: &str, whole: bool) {
+    let scratch = Scratch::new(name);
     let doors = Doors {
         lines: "message.max.bytes=3000".to_owned(),
         ..Doors::default()
@@ -116,10 +149,12 @@ fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
     cluster.create(&topic("one"), 1, &[1]);
     // As an operator makes it who has not read on.
     cluster.create("ringtail-spool-cursors", 1, &[1]);
-    let setup = exactly_once(&scratch, &cluster)
+    let mut setup = exactly_once(&scratch, &cluster)
         .set("RINGTAIL_SHARDS", 1)
-        .set("RINGTAIL_KAFKA_HEADERS", "received")
         .set("RINGTAIL_SPOOL_TOPIC_WAIT_MS", 5_000);
+    if !whole {
+        setup = with_librdkafka(setup);
+    }
     let server = setup.start();
     let mut client = Client::connect(server.port, "device");
     let (large, larger) = (vec![7; 5_000], vec![7; 500_000]);
@@ -151,6 +186,7 @@ fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
     wait_for_letters(&server, 5, 5);
     assert_eq!(values(&cluster, "one"), expected);
     assert_eq!(failures(&server), failed);
+    check_way(&server, whole);
 
     // What has a place by now comes, once; the rest are letters once more.
     cluster.create(&topic("absent"), 1, &[1]);
@@ -160,7 +196,8 @@ fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
     wait_for_letters(&server, 7, 2);
     server.stop();
     assert_eq!(values(&cluster, "absent"), [b"a", b"b", b"c"]);
-    for record in cluster.consume(&[&topic("absent")]) {
+    let with_headers = cluster.consume(&[&topic("absent")]);
+    for record in with_headers.iter().filter(|_| !whole) {
         let received = std::str::from_utf8(&record.headers[0].1).expect("it is a number");
         let received: i64 = received.parse().expect("it is a number");
         // When it came, not when it was sent again.
@@ -169,4 +206,36 @@ fn what_kafka_never_takes_is_kept_and_the_rest_comes() {
     assert_eq!(values(&cluster, "one"), expected);
     // The log's topic is no news for Kafka.
     assert!(!cluster.topics().contains_key("ringtail-dead-letters"));
+}
+
+#[test]
+fn coordinators_may_die_one_after_the_other() {
+    let scratch = Scratch::new("exactly-coordinators");
+    let doors = Doors {
+        lines: "transaction.state.log.replication.factor=3\n\
+                transaction.state.log.min.isr=2\n\
+                default.replication.factor=3\n\
+                min.insync.replicas=1"
+            .to_owned(),
+        ..Doors::default()
+    };
+    let mut cluster = Cluster::start_with(&scratch, 3, &doors);
+    cluster.create(&topic("one"), 1, &[1]);
+    cluster.create(&topic("many"), 3, &[1, 2, 3]);
+    let server = exactly_once(&scratch, &cluster).start();
+    let mut sent = Vec::new();
+    for broker in 1..=3 {
+        let load = load(&server, 4 * broker..4 * broker + 4);
+        wait_for_answers(&load, 40);
+        wait_until_some_arrived(&server);
+        cluster.kill(broker);
+        wait_for_answers(&load, 80);
+        cluster.start_again(broker);
+        wait_until_some_arrived(&server);
+        sent.extend(load.finish());
+    }
+    wait_until_drained(&server);
+    check_way(&server, true);
+    server.stop();
+    check(&cluster, &sent);
 }

@@ -8,6 +8,7 @@
 //! | `cluster`    | the control core's view: which topics there are, whether brokers can be reached |
 //! | `direct`     | the log's batches sent as they are, without librdkafka                        |
 //! | `transactional` | a producer of transactions, for a thread that may wait                   |
+//! | `transactor` | that one, or `direct`'s of whole batches                                      |
 //! | `statistics` | librdkafka's statistics, read                                                 |
 //!
 //! Always:  each record that was taken is reported exactly once, delivered or with librdkafka's words for why not.
@@ -24,6 +25,7 @@ mod native;
 pub mod properties;
 pub mod statistics;
 pub mod transactional;
+pub mod transactor;
 pub mod writer;
 
 pub use native::{Fault, Metadata, Setback};

@@ -46,7 +46,7 @@ impl Order {
     }
 }
 
-/// Who writes events that are delivered at least once.
+/// Who writes events, at least once or in transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
     /// Batches of the log as they are; librdkafka where something forbids that, or Kafka refuses one.

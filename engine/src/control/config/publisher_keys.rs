@@ -101,8 +101,8 @@ pub(super) static PUBLISHER: [Key; 21] = [
         variables: &["RINGTAIL_SPOOL_WRITER"],
         kind: Kind::Choice(&["auto", "librdkafka"]),
         default: Text("auto"),
-        sentence: "at-least-once: auto sends the log's record batches as they are where no property forbids it (TLS, SASL, \
-                   compression, keys and headers do), and record by record otherwise; librdkafka: always record by record.",
+        sentence: "auto sends the log's record batches as they are where no property forbids it (TLS, SASL, compression, \
+                   keys and headers do), and record by record otherwise; librdkafka: always record by record.",
     },
     Key {
         name: "spool.order",

@@ -5,7 +5,7 @@ use crate::kafka::{Key, Property, Settings};
 
 /// Properties that say nothing about batches that are sent whole, or say what is done anyway: each with the values of
 /// which that is so, or any.
-const FINE: [(&str, &[&str]); 22] = [
+const FINE: [(&str, &[&str]); 23] = [
     ("bootstrap.servers", &[]),
     ("client.id", &[]),
     ("security.protocol", &["plaintext"]),
@@ -27,6 +27,8 @@ const FINE: [(&str, &[&str]); 22] = [
     ("statistics.interval.ms", &[]),
     ("delivery.report.only.error", &[]),
     ("transactional.id", &[]),
+    // Heeded here too.
+    ("transaction.timeout.ms", &[]),
     ("log.queue", &[]),
 ];
 
@@ -122,7 +124,9 @@ mod tests {
             found("::1", 3),
             found("10.0.0.1", 4),
         ]);
-        assert_eq!(fit(&settings(&[servers, ("acks", "1")])), yes);
+        for fine in [("acks", "1"), ("transaction.timeout.ms", "20000")] {
+            assert_eq!(fit(&settings(&[servers, fine])), yes);
+        }
         for unfit in [
             ("security.protocol", "ssl"),
             ("sasl.mechanism", "PLAIN"),

@@ -1,14 +1,15 @@
 //! A connection to one broker: batches out, up to five requests of them under way, and what the broker says of each.
 
-use super::wire::{self, ANSWER_BYTES_MAX, Garbled, Reading};
-use super::{Direct, State};
+use super::inbox::Inbox;
+use super::wire::{self, Garbled, Reading};
+use super::{Direct, State, Topic};
 use crate::kafka::native::Fault;
 use crate::rt::executor::blocking;
 use crate::rt::notify::Wait;
 use crate::rt::stream::Stream;
 use crate::rt::timer::{Moment, sleep, timeout};
 use futures_util::future::{Either, select};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 /// Requests under way on one connection. A broker tells batches of a producer apart that are no further from each
 /// other than this.
-const UNDER_WAY_MAX: usize = 5;
+pub(super) const UNDER_WAY_MAX: usize = 5;
 /// Bytes of batches in one request; one batch is sent whatever it is.
 const REQUEST_BYTES_MAX: usize = 2 << 20;
 /// Partitions in one request.
@@ -27,13 +28,12 @@ const REQUEST_LOTS_MAX: usize = 500;
 /// How long the broker may wait for its replicas, in milliseconds: librdkafka's default.
 const REPLICAS_WAIT_MS: i32 = 30_000;
 /// How long an answer may take: the broker's own wait, and some more.
-const ANSWER_WAIT: Duration = Duration::from_secs(40);
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(40);
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Between two attempts to connect, and before what came back is sent again.
 pub(super) const AGAIN: Duration = Duration::from_millis(250);
 /// A connection without anything to say ends after so long.
 const IDLE_WAIT: Duration = Duration::from_secs(300);
-const INBOX_BYTES: usize = 64 << 10;
 /// Moments are of milliseconds: a wait for less than one would not come to its end.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -53,11 +53,7 @@ pub(super) enum Ended {
 /// A connection on which whole messages come and go.
 pub(super) struct Wire {
     stream: Stream,
-    inbox: Vec<u8>,
-    /// How much of the inbox is filled.
-    filled: usize,
-    /// What was handed out of it, and goes with the next look.
-    taken: usize,
+    inbox: Inbox,
     number: i32,
 }
 
@@ -71,13 +67,11 @@ impl Wire {
             stream.set_write_wait(ANSWER_WAIT);
             let mut wire = Self {
                 stream,
-                inbox: vec![0; INBOX_BYTES],
-                filled: 0,
-                taken: 0,
+                inbox: Inbox::default(),
                 number: 0,
             };
             let answer = wire.ask(wire::api_versions).await?;
-            if wire::read_api_versions(answer)? {
+            if wire::read_api_versions(answer, &wire::SAID)? {
                 Ok(wire)
             } else {
                 Err(Ended::Foreign)
@@ -112,52 +106,19 @@ impl Wire {
 
     /// Waits until a whole answer is there, for [`Wire::last`]. Dropped, it loses nothing.
     async fn answer(&mut self) -> Result<(), Ended> {
-        loop {
-            if self.taken == 0
-                && let Some(length) = self.length()?
-            {
-                if 4 + length <= self.filled {
-                    self.taken = 4 + length;
-                    return Ok(());
-                }
-                let whole = (4 + length).max(INBOX_BYTES);
-                self.inbox.resize(whole.max(self.inbox.len()), 0);
-            }
-            if 0 < self.taken {
-                self.inbox.copy_within(self.taken..self.filled, 0);
-                self.filled -= self.taken;
-                self.taken = 0;
-                continue;
-            }
-            let Self {
-                stream,
-                inbox,
-                filled,
-                ..
-            } = self;
-            let received =
-                poll_fn(|context| stream.poll_receive(context, &mut inbox[*filled..])).await?;
+        while !self.inbox.has_answer()? {
+            let Self { stream, inbox, .. } = self;
+            let received = poll_fn(|context| stream.poll_receive(context, inbox.room())).await?;
             if received == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
-            self.filled += received;
+            inbox.came(received);
         }
-    }
-
-    /// How long the answer is that begins the inbox, if that is there.
-    fn length(&self) -> Result<Option<usize>, Garbled> {
-        let Some(length) = self.inbox[..self.filled].first_chunk() else {
-            return Ok(None);
-        };
-        let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| Garbled)?;
-        if ANSWER_BYTES_MAX < length {
-            return Err(Garbled);
-        }
-        Ok(Some(length))
+        Ok(())
     }
 
     fn last(&self) -> Result<(i32, Reading<'_>), Garbled> {
-        Reading::begin(self.inbox.get(4..self.taken).ok_or(Garbled)?)
+        self.inbox.last()
     }
 }
 
@@ -169,34 +130,37 @@ async fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     let host = host.to_owned();
     let found = blocking(move || (host.as_str(), port).to_socket_addrs()).await?;
     // librdkafka tries all of them in turn; here a name's first of IPv4, then any.
+    preferred(found).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+pub(super) fn preferred(found: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
     let found: Vec<SocketAddr> = found.collect();
     let first = found.iter().find(|address| address.is_ipv4());
-    let first = first.or(found.first()).copied();
-    first.ok_or_else(|| io::ErrorKind::NotFound.into())
+    first.or(found.first()).copied()
 }
 
 /// A batch that is under way.
 #[derive(Clone, Debug)]
-struct Sent {
-    topic: Arc<str>,
-    partition: i32,
-    lot: u64,
+pub(super) struct Sent {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) lot: u64,
 }
 
 /// A request: what is written for it, and the batches that go between.
 #[derive(Default)]
-struct Request {
+pub(super) struct Request {
     text: Vec<u8>,
     /// Where in `text` each batch goes in, in order.
     places: Vec<usize>,
     batches: Vec<Rc<Vec<u8>>>,
-    sent: Vec<Sent>,
+    pub(super) sent: Vec<Sent>,
     bytes: usize,
 }
 
 impl Request {
     /// What goes out, in order.
-    fn pieces(&self) -> Vec<IoSlice<'_>> {
+    pub(super) fn pieces(&self) -> Vec<IoSlice<'_>> {
         let mut pieces = Vec::with_capacity(2 * self.batches.len() + 1);
         let mut from = 0;
         for (place, batch) in self.places.iter().zip(&self.batches) {
@@ -211,51 +175,81 @@ impl Request {
     }
 }
 
+/// For whom requests are made.
+#[derive(Clone, Copy)]
+pub(super) struct Sender<'a> {
+    pub(super) producer: (i64, i16),
+    pub(super) transaction: Option<&'a str>,
+}
+
+/// The next request for this broker, of partitions that may be sent to; `None` when nothing is due for it.
+pub(super) fn request(
+    topics: &mut HashMap<Arc<str>, Topic>,
+    sender: Sender<'_>,
+    (broker, number): (i32, i32),
+    now: Moment,
+    may: impl Fn(&Arc<str>, i32) -> bool,
+) -> Option<Request> {
+    let mut request = Request::default();
+    let mut writing = wire::produce(
+        &mut request.text,
+        number,
+        REPLICAS_WAIT_MS,
+        sender.transaction,
+    );
+    let topics_at = writing.at();
+    writing.length(0);
+    let (mut count_of_topics, mut is_full) = (0, false);
+    for (name, topic) in topics {
+        if is_full || topic.due(broker).is_none_or(|due| now < due) {
+            continue;
+        }
+        let (topic_at, mut count) = (writing.at(), 0);
+        writing.string(name);
+        let count_at = writing.at();
+        writing.length(0);
+        for partition in topic.ready_for(broker, now) {
+            if is_full || !may(name, partition.number) {
+                continue;
+            }
+            let Some((lot, batch)) = partition.queue.send(sender.producer) else {
+                continue;
+            };
+            partition.link = broker;
+            count += 1;
+            writing.int32(partition.number);
+            writing.length(batch.len());
+            request.places.push(writing.at());
+            request.sent.push(Sent {
+                topic: Arc::clone(name),
+                partition: partition.number,
+                lot,
+            });
+            request.bytes += batch.len();
+            request.batches.push(batch);
+            is_full =
+                REQUEST_BYTES_MAX <= request.bytes || request.batches.len() == REQUEST_LOTS_MAX;
+        }
+        if count == 0 {
+            writing.take_back(topic_at);
+        } else {
+            writing.put(count_at, count);
+            count_of_topics += 1;
+        }
+    }
+    writing.put(topics_at, count_of_topics);
+    writing.end(0, request.bytes);
+    (!request.batches.is_empty()).then_some(request)
+}
+
 impl State {
     /// The next request for this broker; `None` when nothing is due for it.
     fn request(&mut self, broker: i32, number: i32, now: Moment) -> Option<Request> {
-        let producer = self.producer?;
-        let mut request = Request::default();
-        let mut writing = wire::produce(&mut request.text, number, REPLICAS_WAIT_MS);
-        let topics_at = writing.at();
-        writing.length(0);
-        let (mut topics, mut is_full) = (0, false);
-        for (name, topic) in &mut self.topics {
-            if is_full || topic.due(broker).is_none_or(|due| now < due) {
-                continue;
-            }
-            topics += 1;
-            writing.string(name);
-            let count_at = writing.at();
-            writing.length(0);
-            let mut count = 0;
-            for partition in topic.ready_for(broker, now) {
-                if is_full {
-                    break;
-                }
-                let Some((lot, batch)) = partition.queue.send(producer) else {
-                    continue;
-                };
-                partition.link = broker;
-                count += 1;
-                writing.int32(partition.number);
-                writing.length(batch.len());
-                request.places.push(writing.at());
-                request.sent.push(Sent {
-                    topic: Arc::clone(name),
-                    partition: partition.number,
-                    lot,
-                });
-                request.bytes += batch.len();
-                request.batches.push(batch);
-                is_full =
-                    REQUEST_BYTES_MAX <= request.bytes || request.batches.len() == REQUEST_LOTS_MAX;
-            }
-            writing.put(count_at, count);
-        }
-        writing.put(topics_at, topics);
-        writing.end(0, request.bytes);
-        (!request.batches.is_empty()).then_some(request)
+        let sender = Sender {
+            producer: self.producer?,
+            transaction: None,
+        };
+        request(&mut self.topics, sender, (broker, number), now, |_, _| true)
     }
 
     /// When something is due for this broker.
@@ -374,7 +368,7 @@ async fn next(wire: &mut Wire, work: Wait<'_>, is_full: bool) -> Option<Result<(
 
 /// What Kafka's word for a batch means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Delivered,
     /// Later it will be taken, here or elsewhere.
     Again,
@@ -386,7 +380,7 @@ enum Verdict {
 
 /// Kafka's error codes: <https://kafka.apache.org/protocol.html#protocol_error_codes>. What is not known to pass goes back:
 /// librdkafka goes into it, record by record.
-fn verdict(code: i16) -> Verdict {
+pub(super) fn verdict(code: i16) -> Verdict {
     match code {
         // None, and a sequence number that the broker has already.
         0 | 46 => Verdict::Delivered,

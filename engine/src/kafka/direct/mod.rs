@@ -9,7 +9,9 @@
 //! | `topic`     | a topic's partitions, and whether its batches may go this way                  |
 //! | `scout`     | who leads what: the cluster is asked, and gives the producer its number        |
 //! | `link`      | a connection to one broker: up to five requests under way                      |
+//! | `inbox`     | what has come from a broker, cut into whole answers                            |
 //! | `fit`       | which properties allow all this                                                |
+//! | `transacted` | the same in transactions, on a thread that may wait                           |
 //!
 //! Always:  a batch that was taken is told of exactly once: delivered, or given back with Kafka's reason. Batches of one
 //!          partition arrive in the order in which they were given; one that may have arrived is sent again under its
@@ -19,10 +21,12 @@
 //! Full:    the forwarder's window bounds what is held.
 
 mod fit;
+mod inbox;
 mod link;
 mod partition;
 mod scout;
 mod topic;
+pub mod transacted;
 mod wire;
 
 pub use fit::{Fit, fit};

@@ -6,7 +6,7 @@
 //! Full:    the forwarder's window bounds what is queued here.
 
 use super::Mark;
-use super::wire::{Stamp, stamp};
+use super::wire::batch::{Stamp, stamp};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -204,7 +204,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::direct::wire::BATCH_HEADER_BYTES;
+    use crate::kafka::direct::wire::batch::BATCH_HEADER_BYTES;
     use crate::unit::TopicIndex;
 
     const PRODUCER: (i64, i16) = (1, 0);

@@ -1,10 +1,12 @@
 //! Who leads what, and which number the producer has: one question at a time, to any broker that answers.
 
-use super::Direct;
 use super::link::{AGAIN, Ended, Wire};
+use super::topic::Topic;
 use super::wire::{self, LEADER_NOT_AVAILABLE, Seen};
+use super::{Broker, Direct};
 use crate::kafka::native::Fault;
 use crate::rt::timer::{Moment, sleep};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Kafka's error code for what it does not have.
@@ -94,32 +96,10 @@ impl Direct {
         Ok(all_led && numbered)
     }
 
-    /// Takes what the cluster says; `false` when something that is needed is led by nobody.
     fn take_seen(&self, seen: Seen) -> bool {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        state.brokers = seen
-            .brokers
-            .into_iter()
-            .map(|broker| (broker.id, broker))
-            .collect();
-        let (now, mut all_led) = (Moment::now(), true);
-        for one in seen.topics {
-            let Some(topic) = state.topics.get_mut(&*one.name) else {
-                continue;
-            };
-            let led = one.partitions.iter().all(|(_, leader)| 0 <= *leader);
-            match one.code {
-                0 if topic.see(&one.partitions) => all_led &= led,
-                0 => topic.recall(Fault::of_broker(UNKNOWN_TOPIC_OR_PARTITION)),
-                UNKNOWN_TOPIC_OR_PARTITION => {
-                    all_led &= topic.miss(now, Fault::of_broker(one.code));
-                }
-                LEADER_NOT_AVAILABLE => all_led = false,
-                code => topic.recall(Fault::of_broker(code)),
-            }
-        }
-        all_led
+        take_seen(seen, &mut state.brokers, &mut state.topics)
     }
 
     /// Has the producer numbered, if it is not; `false` when that has to wait for what is under way.
@@ -150,6 +130,36 @@ impl Direct {
             }
         }
     }
+}
+
+/// Takes what the cluster says; `false` when something that is needed is led by nobody.
+pub(super) fn take_seen(
+    seen: Seen,
+    brokers: &mut BTreeMap<i32, Broker>,
+    topics: &mut HashMap<Arc<str>, Topic>,
+) -> bool {
+    *brokers = seen
+        .brokers
+        .into_iter()
+        .map(|broker| (broker.id, broker))
+        .collect();
+    let (now, mut all_led) = (Moment::now(), true);
+    for one in seen.topics {
+        let Some(topic) = topics.get_mut(&*one.name) else {
+            continue;
+        };
+        let led = one.partitions.iter().all(|(_, leader)| 0 <= *leader);
+        match one.code {
+            0 if topic.see(&one.partitions) => all_led &= led,
+            0 => topic.recall(Fault::of_broker(UNKNOWN_TOPIC_OR_PARTITION)),
+            UNKNOWN_TOPIC_OR_PARTITION => {
+                all_led &= topic.miss(now, Fault::of_broker(one.code));
+            }
+            LEADER_NOT_AVAILABLE => all_led = false,
+            code => topic.recall(Fault::of_broker(code)),
+        }
+    }
+    all_led
 }
 
 #[cfg(test)]

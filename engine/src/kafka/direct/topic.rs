@@ -44,6 +44,8 @@ pub(super) struct Topic {
     standing: Standing,
     /// What comes waits here, for what went another way.
     is_held: bool,
+    /// Everything comes to the first partition.
+    is_for_first: bool,
     /// Since when the cluster does not know it.
     unseen: Option<Moment>,
     partitions: Vec<Partition>,
@@ -91,14 +93,23 @@ impl Topic {
         }
     }
 
+    /// Everything comes to the first partition from now on, whoever leads it.
+    pub(super) fn use_first(&mut self) {
+        self.is_for_first = true;
+    }
+
     /// A batch goes to the partition whose turn it is, or the next one that is led by somebody.
     fn give(&mut self, lot: Lot) {
         let count = self.partitions.len();
-        let turn = (lot.mark.sequence % count as u64) as usize;
+        let turn = if self.is_for_first {
+            0
+        } else {
+            (lot.mark.sequence % count as u64) as usize
+        };
         let places = (turn..count).chain(0..turn);
         let led = places
             .into_iter()
-            .find(|at| 0 <= self.partitions[*at].leader);
+            .find(|at| 0 <= self.partitions[*at].leader || self.is_for_first);
         self.partitions[led.unwrap_or(turn)].queue.push(lot);
     }
 
@@ -188,6 +199,14 @@ impl Topic {
         self.waiting_for(broker).next().is_some()
     }
 
+    /// The partitions for which something waits that may be sent to their leaders.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = i32> {
+        let known = self.standing == Standing::Known;
+        let waiting = self.partitions.iter();
+        let waiting = waiting.filter(move |one| known && one.queue.is_ready());
+        waiting.map(|one| one.number)
+    }
+
     /// When this broker would take something; `None` when nothing waits for it.
     pub(super) fn due(&self, broker: i32) -> Option<Moment> {
         self.waiting_for(broker).map(|one| one.not_before).min()
@@ -233,6 +252,14 @@ impl Topic {
                 one.queue.lost();
                 one.link = -1;
             }
+        }
+    }
+
+    /// All connections are gone.
+    pub(super) fn lost_all(&mut self) {
+        for one in &mut self.partitions {
+            one.queue.lost();
+            one.link = -1;
         }
     }
 

@@ -9,10 +9,13 @@
 //! | Produce        | 0  | 7 | |
 //!
 //! A message is its length (4 bytes), then a header (for requests: key, version, number, name of the client; for
-//! answers: the number), then the body.
+//! answers: the number), then the body. `transaction` has the words of transactions, `batch` what is written into batches.
 //!
 //! Always:  what a broker says is a claim: lengths and counts are held against what is there.
 //! Full:    an answer has up to [`ANSWER_BYTES_MAX`] bytes.
+
+pub(super) mod batch;
+pub(super) mod transaction;
 
 /// Longer answers are refused. A cluster's metadata is asked for by topic, and fits many times over.
 pub(super) const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -40,7 +43,7 @@ pub(super) const INIT_PRODUCER_ID: Call = Call {
 pub(super) const PRODUCE: Call = Call { key: 0, version: 7 };
 
 /// What is said here; a broker that does not understand all of it is left to librdkafka.
-const SAID: [Call; 3] = [METADATA, INIT_PRODUCER_ID, PRODUCE];
+pub(super) const SAID: [Call; 3] = [METADATA, INIT_PRODUCER_ID, PRODUCE];
 
 /// A broker's answer is not what the protocol says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +100,11 @@ impl<'a> Writing<'a> {
         self.0[at..at + 4].copy_from_slice(&length.to_be_bytes());
     }
 
+    /// Forgets what was written from there on.
+    pub(super) fn take_back(&mut self, at: usize) {
+        self.0.truncate(at);
+    }
+
     /// Says how long the request is, `beside` being what is sent with it and not written here.
     pub(super) fn end(mut self, from: usize, beside: usize) {
         self.put(from, self.0.len() - from - 4 + beside);
@@ -133,10 +141,18 @@ pub(super) fn init_producer_id(out: &mut Vec<u8>, number: i32) {
     writing.end(from, 0);
 }
 
-/// Begins a request to produce; topics follow, then [`Writing::end`].
-pub(super) fn produce(out: &mut Vec<u8>, number: i32, wait_ms: i32) -> Writing<'_> {
+/// Begins a request to produce, as part of this id's transaction if there is one; topics follow, then [`Writing::end`].
+pub(super) fn produce<'a>(
+    out: &'a mut Vec<u8>,
+    number: i32,
+    wait_ms: i32,
+    transaction: Option<&str>,
+) -> Writing<'a> {
     let mut writing = Writing::begin(out, PRODUCE, number);
-    writing.int16(NOTHING);
+    match transaction {
+        Some(id) => writing.string(id),
+        None => writing.int16(NOTHING),
+    }
     writing.int16(ALL);
     writing.int32(wait_ms);
     writing
@@ -200,16 +216,16 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Whether the broker understands all that is said here.
-pub(super) fn read_api_versions(mut reading: Reading<'_>) -> Result<bool, Garbled> {
+/// Whether the broker understands all of this.
+pub(super) fn read_api_versions(mut reading: Reading<'_>, all: &[Call]) -> Result<bool, Garbled> {
     let fine = reading.int16()? == 0;
     let mut known = 0;
     for _ in 0..reading.count(6)? {
         let (key, least, most) = (reading.int16()?, reading.int16()?, reading.int16()?);
-        let said = SAID.iter().find(|said| said.key == key);
+        let said = all.iter().find(|said| said.key == key);
         known += usize::from(said.is_some_and(|said| (least..=most).contains(&said.version)));
     }
-    Ok(fine && known == SAID.len())
+    Ok(fine && known == all.len())
 }
 
 /// A broker: its number and address.
@@ -307,53 +323,27 @@ pub(super) fn read_produced<'a>(
     Ok(())
 }
 
-/// What a sent batch has of its own, in the log's batch of the same form; see
-/// <https://kafka.apache.org/documentation/#recordbatch>.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) producer: i64,
-    pub(super) epoch: i16,
-    pub(super) sequence: i32,
-}
-
-pub(super) const BATCH_HEADER_BYTES: usize = 61;
-const CRC_AT: usize = 17;
-const COVERED_AT: usize = 21;
-const PRODUCER_AT: usize = 43;
-
-/// Makes a record batch of the log a producer's: offsets from 0 on, and whose it is.
-///
-/// # Panics
-/// When it is shorter than a batch's header.
-pub(super) fn stamp(batch: &mut [u8], stamp: Stamp) {
-    assert!(BATCH_HEADER_BYTES <= batch.len());
-    batch[0..8].fill(0);
-    batch[12..16].fill(0xff);
-    batch[PRODUCER_AT..51].copy_from_slice(&stamp.producer.to_be_bytes());
-    batch[51..53].copy_from_slice(&stamp.epoch.to_be_bytes());
-    batch[53..57].copy_from_slice(&stamp.sequence.to_be_bytes());
-    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &batch[COVERED_AT..]);
-    batch[CRC_AT..COVERED_AT].copy_from_slice(&(crc as u32).to_be_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Every answer that is cut short is refused, and so is one that promises more than it has.
-    fn refuses_parts<T>(answer: &[u8], read: impl Fn(Reading<'_>) -> Result<T, Garbled>) {
+    pub(super) fn refuses_parts<T>(
+        answer: &[u8],
+        read: impl Fn(Reading<'_>) -> Result<T, Garbled>,
+    ) {
         assert!(read(Reading(answer)).is_ok());
         for length in 0..answer.len() {
             assert!(read(Reading(&answer[..length])).is_err(), "{length} bytes");
         }
     }
 
-    fn text(out: &mut Vec<u8>, text: &str) {
+    pub(super) fn text(out: &mut Vec<u8>, text: &str) {
         out.extend_from_slice(&(text.len() as i16).to_be_bytes());
         out.extend_from_slice(text.as_bytes());
     }
 
-    fn numbers(out: &mut Vec<u8>, numbers: &[i32]) {
+    pub(super) fn numbers(out: &mut Vec<u8>, numbers: &[i32]) {
         for number in numbers {
             out.extend_from_slice(&number.to_be_bytes());
         }
@@ -416,14 +406,14 @@ mod tests {
             answer
         };
         let enough = answer(&[(0, 3, 12), (3, 0, 13), (22, 0, 5), (99, 0, 0)]);
-        assert_eq!(read_api_versions(Reading(&enough)), Ok(true));
-        refuses_parts(&enough, read_api_versions);
+        assert_eq!(read_api_versions(Reading(&enough), &SAID), Ok(true));
+        refuses_parts(&enough, |reading| read_api_versions(reading, &SAID));
         for little in [
             answer(&[(0, 8, 12), (3, 0, 13), (22, 0, 5)]),
             answer(&[(0, 3, 6), (3, 0, 13), (22, 0, 5)]),
             answer(&[(0, 3, 12), (3, 0, 13)]),
         ] {
-            assert_eq!(read_api_versions(Reading(&little)), Ok(false));
+            assert_eq!(read_api_versions(Reading(&little), &SAID), Ok(false));
         }
     }
 
@@ -449,34 +439,6 @@ mod tests {
         assert!(out.ends_with(b"\0\x03one\0\x03two\x01"));
     }
 
-    /// CRC-32C again, bit by bit (Castagnoli; RFC 3720, B.4).
-    fn crc32c(bytes: &[u8]) -> u32 {
-        let mut crc = !0_u32;
-        for byte in bytes {
-            crc ^= u32::from(*byte);
-            for _ in 0..8 {
-                crc = (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
-            }
-        }
-        !crc
-    }
-
-    #[test]
-    fn a_stamped_batch_is_the_producers_and_whole() {
-        let mut batch: Vec<u8> = (0..100).collect();
-        let mine = Stamp {
-            producer: 0x0102_0304_0506_0708,
-            epoch: 9,
-            sequence: 10,
-        };
-        stamp(&mut batch, mine);
-        assert_eq!(batch[0..8], [0; 8]);
-        assert_eq!(batch[8..12], [8, 9, 10, 11], "its length is as it was");
-        assert_eq!(batch[43..57], [1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 0, 0, 0, 10]);
-        assert_eq!(batch[57..], (57..100).collect::<Vec<u8>>());
-        assert_eq!(batch[17..21], crc32c(&batch[21..]).to_be_bytes());
-    }
-
     #[test]
     fn any_bytes_are_read_or_refused() {
         bolero::check!().with_type::<Vec<u8>>().for_each(|bytes| {
@@ -485,7 +447,7 @@ mod tests {
             };
             let rest = reading.0;
             let _seen = read_metadata(Reading(rest));
-            let _known = read_api_versions(Reading(rest));
+            let _known = read_api_versions(Reading(rest), &SAID);
             let _number = read_producer_id(Reading(rest));
             let _words = read_produced(Reading(rest), |_, _, _| {});
         });

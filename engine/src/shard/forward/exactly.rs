@@ -22,7 +22,7 @@ use super::super::volumes::Disk;
 use super::pace::Pace;
 use super::retry::Retrier;
 use super::settle::Rate;
-use super::{CURSOR_WAIT, Known, PAUSE, behind, measure, wait_beside};
+use super::{CURSOR_WAIT, Known, PAUSE, behind, measure, wait_beside, whole};
 use crate::kafka::Header;
 use crate::log::format::forwarded::Forwarded;
 use crate::log::journal::{FollowError, Followed, Follower, Journal, Load, Overflow};
@@ -73,6 +73,8 @@ struct State {
     passed: Load,
     at_end: bool,
     repeated: u64,
+    /// Delivered in whole batches.
+    whole: u64,
     /// Events that the journal dropped, as the cursor counts them.
     dropped: u64,
     rate: Rate,
@@ -125,6 +127,7 @@ impl Exactly {
             kafka: Arc::new(settings.kafka.clone()),
             exactly: exactly.clone(),
             topic_wait: settings.topic_wait,
+            brokers: whole::brokers(settings, id),
         };
         let ends = Ends {
             commands: to_do,
@@ -456,7 +459,7 @@ impl Exactly {
             letters: self.retrier.letters_kept(),
             retried: self.retrier.sent(),
             repeated: state.repeated,
-            whole: 0,
+            whole: state.whole,
             in_flight: state.events,
             fault: state.fault.clone(),
         }
@@ -483,6 +486,7 @@ impl State {
             passed: Load::default(),
             at_end: false,
             repeated: 0,
+            whole: 0,
             dropped: 0,
             rate: Rate::default(),
             bytes_rate: Rate::default(),

@@ -13,19 +13,24 @@ use crate::spool::{Settings, Writer};
 use crate::unit::{JournalId, Sequence};
 use std::rc::Rc;
 
-/// A producer of whole batches, where the settings allow one.
-pub(super) fn open(settings: &Settings, journal: JournalId) -> Option<Rc<Direct>> {
+/// The brokers to which the settings allow whole batches to be sent.
+pub(super) fn brokers(settings: &Settings, journal: JournalId) -> Option<Vec<(Box<str>, u16)>> {
     if settings.writer == Writer::Librdkafka {
         return None;
     }
     match fit(&settings.kafka) {
-        Fit::Yes(brokers) => Some(Rc::new(Direct::new(brokers))),
+        Fit::Yes(brokers) => Some(brokers),
         Fit::No(why) => {
             let journal = journal.0;
             tracing::info!("journal {journal}: every event goes through librdkafka, because {why}");
             None
         }
     }
+}
+
+/// A producer of whole batches, where the settings allow one.
+pub(super) fn open(settings: &Settings, journal: JournalId) -> Option<Rc<Direct>> {
+    brokers(settings, journal).map(|brokers| Rc::new(Direct::new(brokers)))
 }
 
 impl Forwarder {

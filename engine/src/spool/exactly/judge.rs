@@ -88,6 +88,13 @@ impl Judge {
         self.dead.get(&at).copied().or_else(gone)
     }
 
+    /// Whether nothing is known of a topic by which any of its events would not go with the others.
+    pub fn is_plain(&self, topic: TopicIndex, now: Micros) -> bool {
+        let unwanted = self.unwanted.get(&topic);
+        let gone = unwanted.and_then(|unwanted| unwanted.gone_until);
+        !self.is_careful(topic) && gone.is_none_or(|until| until <= now)
+    }
+
     /// Whether events of a topic are to be sent one by one.
     pub fn is_careful(&self, topic: TopicIndex) -> bool {
         self.careful.contains(&topic)
@@ -177,6 +184,7 @@ mod tests {
             assert_eq!(judge.why_dead(at(record), ONE, now), None);
         }
         assert!(judge.is_careful(ONE) && !judge.is_careful(OTHER));
+        assert!(!judge.is_plain(ONE, now) && judge.is_plain(OTHER, now));
         assert!(judge.take_to_probe().into_iter().eq([ONE]));
         // It is gone through once.
         assert!(!judge.refused((at(1), ONE), large, false, now));
@@ -206,6 +214,7 @@ mod tests {
         assert_eq!(judge.why_dead(at(5), OTHER, long), None);
         let later = Micros(long.0 + WAIT_US);
         assert_eq!(judge.why_dead(at(5), ONE, later), None);
+        assert!(!judge.is_plain(ONE, long) && judge.is_plain(ONE, later));
         // Still unwanted: at once this time.
         assert!(judge.refused((at(5), ONE), unknown, true, later));
         assert_eq!(judge.why_dead(at(6), ONE, later), Some("unknown topic"));

@@ -2,11 +2,13 @@
 
 use super::super::letters::said_of;
 use super::carrier::{Carrier, Miss, STEP, Set};
-use super::mail::{Parcel, Word};
+use super::mail::{Lot, Parcel, Word};
 use super::records::{self, Leaving};
 use crate::kafka::properties::transaction_timeout_ms;
-use crate::kafka::transactional::{Heard, Producer};
+use crate::kafka::transactional::Heard;
+use crate::kafka::transactor::Transactor;
 use crate::kafka::{Fault, Setback};
+use crate::log::format::batch::records_of;
 use crate::shard::clock::Clock as _;
 use crate::spool::exactly::cursor;
 use crate::spool::exactly::judge::{At, Blame};
@@ -14,8 +16,11 @@ use crate::spool::letter::{self, Dead};
 use crate::unit::{Micros, TopicIndex};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 const STEP_MS: i32 = 50;
+/// While something is under way, it is looked after this often.
+const STEP_BUSY: Duration = Duration::from_millis(5);
 const CALL_MS: i32 = 1_000;
 /// The mark of the cursor's own record.
 const CURSOR: u64 = u64::MAX;
@@ -24,8 +29,11 @@ const RESERVED: &str = "Ringtail keeps its cursors in this topic";
 /// What is under way in a transaction.
 #[derive(Default)]
 struct Way {
-    /// By its mark.
+    /// By its mark: the event, or the first of a whole batch.
     sent: Vec<(At, TopicIndex)>,
+    events: u64,
+    /// Of these, in whole batches.
+    whole: u64,
     /// Why it cannot be committed.
     fault: Option<String>,
     /// One event is under way, and nothing else.
@@ -35,7 +43,7 @@ struct Way {
 
 impl Carrier {
     /// Brings a set, and what comes in meanwhile if it is the first time.
-    pub(super) fn attempt(&mut self, producer: &mut Producer, set: &mut Set) -> Result<(), Miss> {
+    pub(super) fn attempt(&mut self, producer: &mut Transactor, set: &mut Set) -> Result<(), Miss> {
         let to_probe = self.judge.take_to_probe();
         if !to_probe.is_empty() {
             self.probe(producer, set, &to_probe)?;
@@ -46,7 +54,7 @@ impl Carrier {
         self.tell_letters(&mut way);
         let done = filled.and_then(|()| self.finish(producer, set, &mut way));
         if done.is_err() {
-            set.sent_before += way.sent.len() as u64;
+            set.sent_before += way.events;
         }
         if let Err(Miss::Again(_)) = done {
             self.give_up(producer, &mut way)?;
@@ -54,7 +62,12 @@ impl Carrier {
         done
     }
 
-    fn fill(&mut self, producer: &mut Producer, set: &mut Set, way: &mut Way) -> Result<(), Miss> {
+    fn fill(
+        &mut self,
+        producer: &mut Transactor,
+        set: &mut Set,
+        way: &mut Way,
+    ) -> Result<(), Miss> {
         let mut next = 0;
         loop {
             while let Some(parcel) = set.parcels.get(next).cloned() {
@@ -71,21 +84,29 @@ impl Carrier {
             if let Some(parcel) = self.next_parcel() {
                 set.push(parcel);
             } else {
-                self.listen(STEP.min(left))?;
+                self.hear(producer, way, 0);
+                let step = if 0 < producer.outstanding() {
+                    STEP_BUSY
+                } else {
+                    STEP
+                };
+                self.listen(step.min(left))?;
             }
         }
     }
 
     fn send_parcel(
         &mut self,
-        producer: &mut Producer,
+        producer: &mut Transactor,
         (number, parcel): (u32, &Parcel),
         buried: &mut BTreeSet<At>,
         way: &mut Way,
     ) -> Result<(), Miss> {
         let settings = Arc::clone(&self.terms.kafka);
         let now = self.clock.now();
-        records::each((number, parcel), &settings, |leaving| {
+        let whole = self.send_whole(producer, (number, parcel), way, now);
+        let apart = |lot: &Lot| !whole.contains(&lot.batch);
+        records::each((number, parcel), &settings, apart, |leaving| {
             let (at, topic) = (leaving.at, leaving.lot.topic);
             let reserved = (*leaving.lot.name == *self.cursors).then_some(RESERVED);
             if let Some(why) = reserved.or_else(|| self.judge.why_dead(at, topic, now)) {
@@ -104,10 +125,42 @@ impl Carrier {
         })
     }
 
-    /// Gives one record to librdkafka. What it refuses at once harms no other.
+    /// Sends the batches of topics of which nothing is to be taken apart; gives which of the frame's these are.
+    fn send_whole(
+        &self,
+        producer: &mut Transactor,
+        (number, parcel): (u32, &Parcel),
+        way: &mut Way,
+        now: Micros,
+    ) -> BTreeSet<u32> {
+        let mut whole = BTreeSet::new();
+        if !producer.takes_whole() {
+            return whole;
+        }
+        records::lots(parcel, |lot, bytes| {
+            let is_plain = self.judge.is_plain(lot.topic, now) && *lot.name != *self.cursors;
+            let Some(records) = records_of(bytes).filter(|_| is_plain) else {
+                return;
+            };
+            let at = At {
+                parcel: number,
+                batch: lot.batch,
+                record: 0,
+            };
+            let mark = way.sent.len() as u64;
+            producer.send_whole(&lot.name, bytes, records, mark);
+            way.sent.push((at, lot.topic));
+            way.events += u64::from(records);
+            way.whole += u64::from(records);
+            whole.insert(lot.batch);
+        });
+        whole
+    }
+
+    /// Gives one record to the producer. What it refuses at once harms no other.
     fn send(
         &mut self,
-        producer: &mut Producer,
+        producer: &mut Transactor,
         leaving: &Leaving<'_>,
         buried: &mut BTreeSet<At>,
         way: &mut Way,
@@ -119,6 +172,7 @@ impl Carrier {
         });
         let Err(fault) = sent else {
             way.sent.push((at, topic));
+            way.events += 1;
             return Ok(());
         };
         if let Some(why) = producer.over() {
@@ -162,12 +216,12 @@ impl Carrier {
 
     fn finish(
         &mut self,
-        producer: &mut Producer,
+        producer: &mut Transactor,
         set: &mut Set,
         way: &mut Way,
     ) -> Result<(), Miss> {
         // The cursor goes with the last events: all of it counts or nothing.
-        set.sent = way.sent.len() as u64;
+        (set.sent, set.whole) = (way.events, way.whole);
         self.send_cursor(producer, set)?;
         self.drain(producer, way)?;
         let wait_us = transaction_timeout_ms(&self.terms.kafka.properties) * 500;
@@ -189,15 +243,15 @@ impl Carrier {
         }
     }
 
-    fn send_cursor(&self, producer: &mut Producer, set: &Set) -> Result<(), Miss> {
+    fn send_cursor(&self, producer: &mut Transactor, set: &Set) -> Result<(), Miss> {
         let value = cursor::write(&set.cursor(&self.carried));
         let (topic, record) = (self.cursors.clone(), (self.name.as_bytes(), &value[..]));
-        let sent = producer.send_newest(&topic, record, CURSOR);
+        let sent = producer.send_newest(&topic, record, self.clock.now().millis(), CURSOR);
         sent.map_err(|fault| Miss::Again(format!("topic {topic}: {}", fault.text())))
     }
 
     /// Waits until all that is under way was heard of, and was delivered.
-    fn drain(&mut self, producer: &mut Producer, way: &mut Way) -> Result<(), Miss> {
+    fn drain(&mut self, producer: &mut Transactor, way: &mut Way) -> Result<(), Miss> {
         loop {
             if let Some(why) = producer.over() {
                 return Err(Miss::Over(why.to_owned()));
@@ -214,7 +268,7 @@ impl Carrier {
     }
 
     /// Takes what librdkafka has to say, and waits so long for the first of it.
-    fn hear(&mut self, producer: &mut Producer, way: &mut Way, wait_ms: i32) {
+    fn hear(&mut self, producer: &mut Transactor, way: &mut Way, wait_ms: i32) {
         let mut wait_ms = wait_ms;
         while let Some(heard) = producer.hear(wait_ms) {
             wait_ms = 0;
@@ -243,7 +297,7 @@ impl Carrier {
     }
 
     /// Ends a transaction that is not to be committed.
-    fn give_up(&mut self, producer: &mut Producer, way: &mut Way) -> Result<(), Miss> {
+    fn give_up(&mut self, producer: &mut Transactor, way: &mut Way) -> Result<(), Miss> {
         while 0 < producer.outstanding() {
             if let Some(why) = producer.over() {
                 return Err(Miss::Over(why.to_owned()));
@@ -267,17 +321,18 @@ impl Carrier {
     /// committed.
     fn probe(
         &mut self,
-        producer: &mut Producer,
+        producer: &mut Transactor,
         set: &Set,
         topics: &BTreeSet<TopicIndex>,
     ) -> Result<(), Miss> {
         let settings = Arc::clone(&self.terms.kafka);
         let mut open: Option<Way> = None;
         for (number, parcel) in (0..).zip(&set.parcels) {
-            records::each((number, parcel), &settings, |leaving| {
+            let is_probed = |lot: &Lot| topics.contains(&lot.topic);
+            records::each((number, parcel), &settings, is_probed, |leaving| {
                 let (at, topic) = (leaving.at, leaving.lot.topic);
                 let now = self.clock.now();
-                if !topics.contains(&topic) || self.judge.why_dead(at, topic, now).is_some() {
+                if self.judge.why_dead(at, topic, now).is_some() {
                     return Ok(());
                 }
                 if open.is_none() {
@@ -305,7 +360,7 @@ impl Carrier {
 
     fn try_alone(
         &mut self,
-        producer: &mut Producer,
+        producer: &mut Transactor,
         leaving: &Leaving<'_>,
         way: &mut Way,
     ) -> Result<(), Miss> {
@@ -316,7 +371,7 @@ impl Carrier {
     }
 }
 
-fn begin(producer: &Producer) -> Result<(), Miss> {
+fn begin(producer: &mut Transactor) -> Result<(), Miss> {
     let begun = producer.begin();
     begun.map_err(|setback| Miss::Over(setback.to_string()))
 }

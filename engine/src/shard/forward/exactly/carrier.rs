@@ -10,7 +10,8 @@
 //! Full:    a transaction is bounded by events, bytes and time; frames wait in a bounded mailbox.
 
 use super::mail::{Command, Committed, Parcel, Ready, Word};
-use crate::kafka::transactional::{Heard, Producer};
+use crate::kafka::transactional::Heard;
+use crate::kafka::transactor::Transactor;
 use crate::kafka::{self, Setback};
 use crate::limit::{SPOOL_LATE, SPOOL_LATE_TRANSACTION};
 use crate::log::format::forwarded::{Forwarded, Totals};
@@ -38,6 +39,8 @@ pub(super) struct Terms {
     pub(super) kafka: Arc<kafka::Settings>,
     pub(super) exactly: Settings,
     pub(super) topic_wait: Duration,
+    /// To whom whole batches may be sent; `None`: every event goes through librdkafka.
+    pub(super) brokers: Option<Vec<(Box<str>, u16)>>,
 }
 
 /// Its ends of what joins it with the shard.
@@ -93,6 +96,8 @@ pub(super) struct Set {
     /// Events that the last attempt has sent, and all before it.
     pub(super) sent: u64,
     pub(super) sent_before: u64,
+    /// Of what the last attempt has sent, in whole batches.
+    pub(super) whole: u64,
 }
 
 impl Set {
@@ -217,7 +222,7 @@ impl Carrier {
     }
 
     /// Waits for something to bring.
-    fn first(&mut self, producer: &mut Producer) -> Result<Set, Halt> {
+    fn first(&mut self, producer: &mut Transactor) -> Result<Set, Halt> {
         loop {
             if let Some(parcel) = self.parcels.pop_front() {
                 let mut set = Set {
@@ -237,7 +242,7 @@ impl Carrier {
     /// Tries once; whether Kafka has all of it now.
     fn bring(
         &mut self,
-        producer: &mut Producer,
+        producer: &mut Transactor,
         set: &mut Set,
         failures: &mut u32,
     ) -> Result<bool, Halt> {
@@ -301,6 +306,7 @@ impl Carrier {
             parcels: set.parcels.len(),
             load: set.load(),
             delivered: set.sent,
+            whole: set.whole,
             repeated: set.sent_before,
         }));
     }

@@ -54,6 +54,8 @@ pub(super) struct Committed {
     /// Of the frames.
     pub(super) load: Load,
     pub(super) delivered: u64,
+    /// Of those, in whole batches.
+    pub(super) whole: u64,
     /// Events that were sent more than once for it.
     pub(super) repeated: u64,
 }

@@ -4,11 +4,14 @@
 
 use super::carrier::{Carrier, Halt, Miss};
 use crate::kafka::Setback;
+use crate::kafka::direct::transacted;
 use crate::kafka::properties::transaction_timeout_ms;
 use crate::kafka::transactional::{Newest, Producer};
+use crate::kafka::transactor::Transactor;
 use crate::log::format::forwarded::Forwarded;
 use crate::shard::clock::Clock as _;
 use crate::spool::exactly::{cursor, pause};
+use std::time::Duration;
 
 /// How long one call waits for the cluster.
 const CALL_MS: i32 = 1_000;
@@ -19,7 +22,7 @@ const PATIENCE_MS: u64 = 30_000;
 
 impl Carrier {
     /// Waits for Kafka, for as long as that takes.
-    pub(super) fn reach(&mut self) -> Result<(Producer, Option<Forwarded>), Halt> {
+    pub(super) fn reach(&mut self) -> Result<(Transactor, Option<Forwarded>), Halt> {
         let (mut failures, mut told) = (0, String::new());
         loop {
             let why = match self.reach_once() {
@@ -37,10 +40,10 @@ impl Carrier {
         }
     }
 
-    fn reach_once(&mut self) -> Result<(Producer, Option<Forwarded>), Miss> {
+    fn reach_once(&mut self) -> Result<(Transactor, Option<Forwarded>), Miss> {
         let properties = self.terms.kafka.properties.clone();
         let opened = Producer::open(&properties, &self.name);
-        let mut producer = opened.map_err(|error| Miss::Over(error.to_string()))?;
+        let producer = opened.map_err(|error| Miss::Over(error.to_string()))?;
         let replicas = self.terms.kafka.create.map_or(-1, |(_, replicas)| replicas);
         let prepared = producer.prepare(&self.cursors, replicas, TOPIC_MS);
         let doubt = prepared.map_err(Miss::Over)?;
@@ -48,6 +51,7 @@ impl Carrier {
             tracing::warn!("journal {}: {doubt}", self.terms.journal.0);
             self.doubt = Some(doubt);
         }
+        let mut producer = self.transactor(producer);
         let patience_ms = transaction_timeout_ms(&properties) + PATIENCE_MS;
         let until = self.clock.now().0 + patience_ms * 1_000;
         loop {
@@ -57,7 +61,17 @@ impl Carrier {
             match producer.init(CALL_MS) {
                 Ok(()) => break,
                 Err(Setback::Again(_)) if self.clock.now().0 < until => {}
-                Err(setback) => return Err(Miss::Over(setback.to_string())),
+                Err(setback) => {
+                    if producer.is_unfit() {
+                        let journal = self.terms.journal.0;
+                        tracing::info!(
+                            "journal {journal}: every event goes through librdkafka, because a broker does not \
+                             understand what is said of whole batches"
+                        );
+                        self.terms.brokers = None;
+                    }
+                    return Err(Miss::Over(setback.to_string()));
+                }
             }
             if self.is_stopping() {
                 return Err(Halt::Stopping.into());
@@ -68,6 +82,17 @@ impl Carrier {
         let newest = Producer::newest(&properties, at, CALL_MS, goes_on);
         let found = self.read_cursor(newest.map_err(Miss::Over)?)?;
         Ok((producer, found))
+    }
+
+    /// One of whole batches, where that is allowed; else this one.
+    fn transactor(&self, producer: Producer) -> Transactor {
+        let Some(brokers) = self.terms.brokers.clone() else {
+            return Transactor::Records(Box::new(producer));
+        };
+        let timeout_ms = transaction_timeout_ms(&self.terms.kafka.properties);
+        let timeout = Duration::from_millis(timeout_ms);
+        let producer = transacted::Producer::new(brokers, &self.name, timeout);
+        Transactor::Batches(Box::new(producer))
     }
 
     fn read_cursor(&self, newest: Option<Newest>) -> Result<Option<Forwarded>, Halt> {

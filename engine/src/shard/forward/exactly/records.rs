@@ -21,10 +21,21 @@ pub(super) struct Leaving<'a> {
     pub(super) sender: Sender<'a>,
 }
 
-/// Shows every record of a parcel, the one with this number in its set, until `act` has had enough.
+/// Shows every lot of a parcel with its batch.
+pub(super) fn lots(parcel: &Parcel, mut act: impl FnMut(&Lot, &[u8])) {
+    let frame = Frame::check_but_payload(&parcel.frame).expect(WHOLE);
+    let batches = frame.batches().expect(WHOLE);
+    for lot in &parcel.lots {
+        act(lot, batches[lot.batch as usize].1);
+    }
+}
+
+/// Shows every record of a parcel, the one with this number in its set, but of lots that are not wanted, until `act` has
+/// had enough.
 pub(super) fn each<E>(
     (number, parcel): (u32, &Parcel),
     settings: &Settings,
+    is_wanted: impl Fn(&Lot) -> bool,
     mut act: impl FnMut(&Leaving<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let frame = Frame::check_but_payload(&parcel.frame).expect(WHOLE);
@@ -34,7 +45,7 @@ pub(super) fn each<E>(
         .section(SectionKind::ORIGINS)
         .filter(|_| wanted && !parcel.lots.is_empty());
     let origins = contents.and_then(|contents| Origins::read(contents).ok());
-    for lot in &parcel.lots {
+    for lot in parcel.lots.iter().filter(|lot| is_wanted(lot)) {
         let (_, bytes) = batches[lot.batch as usize];
         let batch = Batch::check(bytes).expect(WHOLE);
         let mut senders = Senders::of(origins.as_ref(), lot.batch);

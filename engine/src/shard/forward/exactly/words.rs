@@ -52,6 +52,7 @@ impl Exactly {
         state.passed.events += committed.load.events;
         state.passed.bytes += committed.load.bytes;
         state.repeated += committed.repeated;
+        state.whole += committed.whole;
         state.rate.note(now, committed.delivered);
         state.bytes_rate.note(now, committed.load.bytes);
         state.dirty = true;
