@@ -14,6 +14,7 @@ use super::heal::copy_file;
 use super::{Copy, Permissions, Place};
 use crate::limit::REPAIRS_MAX;
 use crate::unit::Life;
+use std::collections::HashMap;
 use std::io;
 
 /// A sealed segment of a copy.
@@ -59,10 +60,13 @@ async fn repair_one<D: Disk>(
     donor: &Copy<D>,
     place: Place<'_>,
 ) -> io::Result<Option<String>> {
-    for (bad, good) in forms(damaged)
-        .into_iter()
-        .flat_map(|bad| other_form(&bad, donor).map(|good| (bad, good)))
-    {
+    let mut donated: HashMap<&str, Form<'_, D::File>> =
+        forms(donor).map(|form| (form.name, form)).collect();
+    let swapped = forms(damaged).filter_map(|bad| {
+        let good = donated.remove(bad.name)?;
+        bad.is_another_form_of(&good).then_some((bad, good))
+    });
+    for (bad, good) in swapped {
         let (to, from) = (&damaged.member, &donor.member);
         if !is_whole(&to.disk, &bad).await?
             && is_whole(&from.disk, &good).await?
@@ -74,23 +78,11 @@ async fn repair_one<D: Disk>(
     Ok(None)
 }
 
-fn forms<D: Disk>(copy: &Copy<D>) -> Vec<Form<'_, D::File>> {
-    let form = |found| Form::of(found);
-    let found = copy.found.as_ref().ok();
+fn forms<D: Disk>(copy: &Copy<D>) -> impl Iterator<Item = Form<'_, D::File>> {
+    let found = copy.found.as_ref().ok().into_iter();
     found
-        .map(|found| found.sealed.iter().filter_map(form).collect())
-        .unwrap_or_default()
-}
-
-/// The same stretch of the journal as another copy has it, when that is not the same file.
-fn other_form<'a, D: Disk>(
-    form: &Form<'_, D::File>,
-    copy: &'a Copy<D>,
-) -> Option<Form<'a, D::File>> {
-    let same = |other: &Form<'_, D::File>| (other.name, other.opening) == (form.name, form.opening);
-    let other = forms(copy).into_iter().find(same)?;
-    let is_rewritten = (form.kind, other.kind) != (Kind::Journal, Kind::Journal);
-    (is_rewritten && other.life != form.life).then_some(other)
+        .flat_map(|found| &found.sealed)
+        .filter_map(|sealed| Form::of(sealed))
 }
 
 impl<'a, F> Form<'a, F> {
@@ -103,6 +95,12 @@ impl<'a, F> Form<'a, F> {
             bytes: found.bytes,
             opening: found.opening?,
         })
+    }
+
+    /// Whether this is the same stretch of the journal as the other, and not the same file.
+    fn is_another_form_of(&self, other: &Self) -> bool {
+        let is_rewritten = (self.kind, other.kind) != (Kind::Journal, Kind::Journal);
+        self.opening == other.opening && is_rewritten && self.life != other.life
     }
 }
 
