@@ -12,7 +12,9 @@ use crate::log::recover::Identity;
 use crate::log::store::journal_folder;
 use crate::route::Table;
 use crate::rt::file::Volume;
+use crate::rt::timer::sleep;
 use crate::unit::JournalId;
+use futures_util::FutureExt as _;
 use std::rc::Rc;
 
 /// A journal that was taken up, with what drives it.
@@ -75,6 +77,16 @@ pub(super) fn journal_settings(
 fn prepared(wanted: u32, segments: Option<u64>) -> usize {
     let most = segments.map_or(u64::MAX, |segments| segments / RETENTION_PREPARED_PART);
     u64::from(wanted).min(most.max(1)) as usize
+}
+
+impl Opened {
+    /// Holds readers of old records to this journal's part of what the whole store's may take.
+    pub(super) fn paced(self, settings: &Settings, journals_in_store: u32) -> Self {
+        let rate = settings.log.read_bytes_per_second / u64::from(journals_in_store.max(1));
+        let pause = Rc::new(|time| sleep(time).boxed_local());
+        self.journal.pace_readers(rate.max(1), pause);
+        self
+    }
 }
 
 /// Opens one journal on the volumes.

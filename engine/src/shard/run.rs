@@ -22,10 +22,9 @@ use crate::rt;
 use crate::rt::executor::spawn_local;
 use crate::rt::mailbox::{Incoming, Outgoing, Receiver, Sender};
 use crate::rt::stream::any_address;
-use crate::rt::timer::{Interval, sleep};
+use crate::rt::timer::Interval;
 use crate::rt::wake::Bell;
 use crate::unit::{JournalId, ShardId, Ticket};
-use futures_util::FutureExt as _;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -97,12 +96,7 @@ pub async fn run(start: Start) {
         let is_first = index == 0;
         let log = journal_settings(&settings, store, *journal, journals_in_store, is_first);
         match open(&settings, log, &volumes, &table, &clock).await {
-            Ok(journal) => {
-                let rate = settings.log.read_bytes_per_second / u64::from(journals_in_store.max(1));
-                let pause = Rc::new(|time| sleep(time).boxed_local());
-                journal.journal.pace_readers(rate.max(1), pause);
-                opened.push(journal);
-            }
+            Ok(journal) => opened.push(journal.paced(&settings, journals_in_store)),
             Err(reason) => return fail(&reports, shard, reason).await,
         }
     }
