@@ -80,9 +80,7 @@ async fn repair_one<D: Disk>(
 
 fn forms<D: Disk>(copy: &Copy<D>) -> impl Iterator<Item = Form<'_, D::File>> {
     let found = copy.found.as_ref().ok().into_iter();
-    found
-        .flat_map(|found| &found.sealed)
-        .filter_map(|sealed| Form::of(sealed))
+    found.flat_map(|found| &found.sealed).filter_map(Form::of)
 }
 
 impl<'a, F> Form<'a, F> {

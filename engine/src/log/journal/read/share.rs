@@ -146,12 +146,11 @@ mod tests {
                 share.note_write(written);
                 writes += 1;
             }
-            match share.take(now, piece) {
-                Some((time, _)) => now.0 += time.as_micros() as u64,
-                None => {
-                    read += piece as u64;
-                    now.0 += 20;
-                }
+            if let Some((time, _)) = share.take(now, piece) {
+                now.0 += time.as_micros() as u64;
+            } else {
+                read += piece as u64;
+                now.0 += 20;
             }
         }
         read

@@ -61,8 +61,8 @@ fn damage_payload(disk: &SimulatedDisk, name: &str) {
     );
     let blocks = contents.chunks(BLOCK);
     let frames = blocks.filter_map(|block| FrameHeader::decode(block).ok());
-    let own = frames.filter(|(header, _)| header.life == life && 3000 < header.bytes());
-    let (frame, _) = own.last().expect("a frame with batches");
+    let mut own = frames.filter(|(header, _)| header.life == life && 3000 < header.bytes());
+    let (frame, _) = own.next_back().expect("a frame with batches");
     assert!(disk.flip(name, (frame.position + 1500) * 8));
 }
 
