@@ -353,13 +353,7 @@ impl<D: Disk> Recovery<'_, D> {
             let bytes = during(window.frame(walked.end).await, || format!("read {name}"))?;
             let frame = match Frame::check(bytes) {
                 Ok(frame) => frame,
-                Err(defect @ (Defect::Version(_) | Defect::UnknownFeature { .. })) => {
-                    return Err(RecoverError::Unknown {
-                        file: name.clone(),
-                        defect,
-                    });
-                }
-                Err(defect) => break defect,
+                Err(defect) => break known(name, defect)?,
             };
             let header = &frame.header;
             if !self.belongs(header, walked.segment.life, walked.end)
@@ -370,7 +364,7 @@ impl<D: Disk> Recovery<'_, D> {
             }
             match absorb::absorb(&mut self.found, &frame, &mut walked, |_, _| true) {
                 Ok(()) => {}
-                Err(defect) => break defect,
+                Err(defect) => break known(&walked.segment.name, defect)?,
             }
             *expected = frame.header.sequence.next();
         };
@@ -474,6 +468,15 @@ impl<D: Disk> Recovery<'_, D> {
             self.found.spare.push(walked.segment);
         }
     }
+}
+
+/// Stops for what another program can read: it is no damage.
+fn known(file: &str, defect: Defect) -> Result<Defect, RecoverError> {
+    if defect.is_unknown() {
+        let file = file.to_owned();
+        return Err(RecoverError::Unknown { file, defect });
+    }
+    Ok(defect)
 }
 
 /// The number of a segment file by its name, `0000002a.seg`.

@@ -2,13 +2,17 @@
 //! every loss of the journal, from its first day on; the newest section counts.
 //!
 //! ```text
-//! loss   rows u32, losses without a row of their own u32, offsets without a range u64, then for each row:
+//! loss   `LOSS`, form u16 (1), zero u16,
+//!        rows u32, losses without a row of their own u32, offsets without a range u64, then for each row:
 //!        first sequence u64, last sequence u64, frames u64, topics u32, topics that are not told u32,
 //!        then for each topic: topic u128, first offset u64, next offset u64, offsets u64
 //! ```
 //!
 //! A row of fewer frames than lie between its ends, and a range of fewer offsets, stand for several losses: what
 //! is lost lies between the ends, and not all of what lies there is lost.
+//!
+//! Before forms were numbered the section began with the rows, which are too few to be taken for `LOSS`; it is still
+//! read. Another form, older or newer, is no damage: whoever meets it stops and names it.
 //!
 //! Full:    neighbours come together in one row (`room`); what was lost stays within its ends, and counted.
 
@@ -22,6 +26,9 @@ use crate::limit::{LOSSES_MAX, LOST_RANGES_MAX};
 use crate::unit::{Offset, Sequence, TopicId};
 
 const WHAT: &str = "section of losses";
+const MAGIC: &[u8; 4] = b"LOSS";
+const FORM: u16 = 1;
+const _: () = assert!(LOSSES_MAX < u32::from_le_bytes(*MAGIC) as usize);
 const LOSS_BYTES: usize = 32;
 const RANGE_BYTES: usize = 40;
 
@@ -202,6 +209,9 @@ fn span(first: Sequence, last: Sequence) -> u64 {
 pub fn write_losses(losses: &Losses, out: &mut Vec<u8>) {
     let ranges: usize = losses.told.iter().map(|loss| loss.topics.len()).sum();
     assert!(losses.told.len() <= LOSSES_MAX && ranges <= LOST_RANGES_MAX);
+    out.extend_from_slice(MAGIC);
+    out.put_u16(FORM);
+    out.put_u16(0);
     out.put_u32(losses.told.len() as u32);
     out.put_u32(losses.untold);
     out.put_u64(losses.untold_offsets);
@@ -220,25 +230,40 @@ pub fn write_losses(losses: &Losses, out: &mut Vec<u8>) {
     }
 }
 
+/// # Errors
+/// [`Defect::Form`] for one that another program has written.
 pub fn read_losses(contents: &[u8]) -> Result<Losses, Defect> {
     let mut from = Reader::new(contents);
-    let mut read = || {
-        let (count, untold) = (from.u32()? as usize, from.u32()?);
-        let untold_offsets = from.u64()?;
-        if LOSSES_MAX < count || from.rest().len() < count * LOSS_BYTES {
-            return None;
-        }
-        let told: Option<Vec<Loss>> = (0..count).map(|_| read_loss(&mut from)).collect();
-        let told = told?;
-        let ranges: usize = told.iter().map(|loss| loss.topics.len()).sum();
-        let losses = Losses {
-            told,
-            untold,
-            untold_offsets,
+    if !contents.starts_with(MAGIC) {
+        let unnumbered = Defect::Form {
+            what: WHAT,
+            form: 0,
         };
-        (from.rest().is_empty() && ranges <= LOST_RANGES_MAX).then_some(losses)
+        return read_rows(from).ok_or(unnumbered);
+    }
+    let head = from.bytes(MAGIC.len()).and(from.u16()).zip(from.u16());
+    match head {
+        Some((FORM, 0)) => read_rows(from).ok_or(Defect::Malformed(WHAT)),
+        None | Some((FORM, _)) => Err(Defect::Malformed(WHAT)),
+        Some((form, _)) => Err(Defect::Form { what: WHAT, form }),
+    }
+}
+
+fn read_rows(mut from: Reader<'_>) -> Option<Losses> {
+    let (count, untold) = (from.u32()? as usize, from.u32()?);
+    let untold_offsets = from.u64()?;
+    if LOSSES_MAX < count || from.rest().len() < count * LOSS_BYTES {
+        return None;
+    }
+    let told: Option<Vec<Loss>> = (0..count).map(|_| read_loss(&mut from)).collect();
+    let told = told?;
+    let ranges: usize = told.iter().map(|loss| loss.topics.len()).sum();
+    let losses = Losses {
+        told,
+        untold,
+        untold_offsets,
     };
-    read().ok_or(Defect::Malformed(WHAT))
+    (from.rest().is_empty() && ranges <= LOST_RANGES_MAX).then_some(losses)
 }
 
 fn read_loss(from: &mut Reader<'_>) -> Option<Loss> {

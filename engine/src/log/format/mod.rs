@@ -125,9 +125,22 @@ pub enum Defect {
     Malformed(&'static str),
     #[error("format version {0} is not known to this program")]
     Version(u16),
+    /// A part of it that has a form of its own; 0 for one from before its forms were numbered.
+    #[error("its {what} has the form {form}, which this program does not know")]
+    Form { what: &'static str, form: u16 },
     #[error("it uses the incompatible features {bits:#x}, which this program does not know")]
     UnknownFeature { bits: u64 },
     /// A good structure that belongs elsewhere: another store, journal, life or place.
     #[error("the {0} belongs to another place")]
     Misplaced(&'static str),
+}
+
+impl Defect {
+    /// Whether it is no damage: another program can read it.
+    pub fn is_unknown(self) -> bool {
+        matches!(
+            self,
+            Self::Version(_) | Self::Form { .. } | Self::UnknownFeature { .. }
+        )
+    }
 }

@@ -113,9 +113,7 @@ impl<'a, D: Disk> Recovery<'a, D> {
         let header = match header {
             Ok(header) if (header.store, header.journal) == self.whose() => header,
             Ok(_) => return unknown(found.name, Defect::Misplaced("segment")),
-            Err(defect @ (Defect::Version(_) | Defect::UnknownFeature { .. })) => {
-                return unknown(found.name, defect);
-            }
+            Err(defect) if defect.is_unknown() => return unknown(found.name, defect),
             Err(defect) => return Ok(Some((found, defect))),
         };
         // A rewritten segment is as long as its header says; the others are as long as the store's.

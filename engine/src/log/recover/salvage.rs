@@ -7,13 +7,14 @@
 //! Always:  damage that nothing proves to have been durable is a torn tail, here as in recovery.
 
 use super::super::disk::Disk;
-use super::super::format::Defect;
 use super::super::format::frame::FrameHeader;
 use super::super::format::loss::{Loss, LostRange, Toll};
 use super::super::format::section::{BatchRow, Frame};
 use super::super::format::segment::{HEADER_BYTES, Kind, Opening};
 use super::super::walk::{Window, find_frames};
-use super::{At, Found, Identity, RecoverError, Recovered, Recovery, Walked, absorb, during};
+use super::{
+    At, Found, Identity, RecoverError, Recovered, Recovery, Walked, absorb, during, known,
+};
 use crate::limit::BLOCK_BYTES;
 use crate::unit::{Offset, Sequence, TopicId};
 use std::collections::HashMap;
@@ -321,11 +322,9 @@ impl<D: Disk> Salvager<'_, D> {
     ) -> Result<Taken, RecoverError> {
         let (header, chain_value) = match FrameHeader::decode(bytes) {
             Ok(decoded) => decoded,
-            Err(defect @ (Defect::Version(_) | Defect::UnknownFeature { .. })) => {
-                let file = walked.segment.name.clone();
-                return Err(RecoverError::Unknown { file, defect });
+            Err(defect) => {
+                return known(&walked.segment.name, defect).map(|_| Taken::Not);
             }
-            Err(_) => return Ok(Taken::Not),
         };
         if !self.follows(&header, walked, expected) {
             return Ok(Taken::Not);
@@ -341,9 +340,10 @@ impl<D: Disk> Salvager<'_, D> {
                 is_sound
             };
             let found = &mut self.recovery.found;
-            if absorb::absorb(found, &frame, walked, keep).is_ok() {
+            let Err(defect) = absorb::absorb(found, &frame, walked, keep) else {
                 return Ok(Taken::Frame { lost: 0, ranges });
-            }
+            };
+            known(&walked.segment.name, defect)?;
         }
         // Nothing in it can be told from anything else, but where it ends and what follows.
         let lost = header.padded_bytes() as u64;

@@ -8,7 +8,7 @@ use super::super::format::section::Frame;
 use super::super::format::segment::HEADER_BYTES;
 use super::super::journal::read_footer;
 use super::super::walk::Window;
-use super::{At, Found, RecoverError, Recovery, absorb, during};
+use super::{At, Found, RecoverError, Recovery, absorb, during, known};
 use crate::unit::Sequence;
 
 impl<D: Disk> Recovery<'_, D> {
@@ -67,7 +67,7 @@ impl<D: Disk> Recovery<'_, D> {
                 return Ok(Some((position, Defect::Misplaced("frame"))));
             }
             if let Err(defect) = absorb::absorb_state(&mut self.found, &frame) {
-                return Ok(Some((position, defect)));
+                return Ok(Some((position, known(&segment.name, defect)?)));
             }
             position += frame.header.padded_bytes() as u64;
         }

@@ -44,17 +44,35 @@ fn written(losses: &Losses) -> Losses {
 fn what_goes_in_comes_out_as_it_is_drawn() {
     let mut out = Vec::new();
     write_losses(&example(), &mut out);
-    assert_eq!(out.len(), 16 + 3 * LOSS_BYTES + 3 * RANGE_BYTES);
+    assert_eq!(out.len(), 24 + 3 * LOSS_BYTES + 3 * RANGE_BYTES);
     assert_eq!(read_losses(&out), Ok(example()));
+    assert_eq!(out[..8], *b"LOSS\x01\0\0\0");
     let u64_at = |at: usize| u64::from_le_bytes(out[at..at + 8].try_into().unwrap());
-    assert_eq!((u64_at(0), u64_at(8)), (3 | 6 << 32, 70));
-    assert_eq!((u64_at(16), u64_at(24), u64_at(32)), (4, 4, 1));
-    assert_eq!((u64_at(48), u64_at(56), u64_at(64)), (7, 9, 3));
-    assert_eq!((u64_at(72), u64_at(80)), (2, 1));
-    assert_eq!((u64_at(96), u64_at(104), u64_at(112)), (5, 9, 4));
-    assert_eq!((u64_at(176), u64_at(184)), (2, 1 | 3 << 32));
+    assert_eq!((u64_at(8), u64_at(16)), (3 | 6 << 32, 70));
+    assert_eq!((u64_at(24), u64_at(32), u64_at(40)), (4, 4, 1));
+    assert_eq!((u64_at(56), u64_at(64), u64_at(72)), (7, 9, 3));
+    assert_eq!((u64_at(80), u64_at(88)), (2, 1));
+    assert_eq!((u64_at(104), u64_at(112), u64_at(120)), (5, 9, 4));
+    assert_eq!((u64_at(184), u64_at(192)), (2, 1 | 3 << 32));
     for end in 0..out.len() {
         assert!(read_losses(&out[..end]).is_err());
+    }
+}
+
+#[test]
+fn what_has_no_number_is_read_and_another_form_is_named() {
+    let mut out = Vec::new();
+    write_losses(&example(), &mut out);
+    assert_eq!(read_losses(&out[8..]), Ok(example()));
+    // A row had no count of its frames once, and a range none of its offsets.
+    let mut first = vec![1, 0, 0, 0, 0, 0, 0, 0];
+    first.extend([4u64, 4, 0].into_iter().flat_map(u64::to_le_bytes));
+    out[4] = 7;
+    for (contents, form) in [(first, 0), (out, 7)] {
+        let refused = read_losses(&contents).unwrap_err();
+        assert_eq!(refused, Defect::Form { what: WHAT, form });
+        assert!(refused.is_unknown());
+        assert!(refused.to_string().contains("section of losses"));
     }
 }
 
