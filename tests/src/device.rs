@@ -6,6 +6,10 @@ use rustix::fs::{major, minor};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// An ext4 file system in a file, mounted. Nobody else writes to it, so it fills when we fill it,
 /// and its flushes are ours.
@@ -26,12 +30,18 @@ with open(sys.argv[1], 'rb') as device:
 ";
 /// What is left of a failing device: its first sector.
 const LEFT_BYTES: u64 = 512;
+/// How long a slow disk answers at a time.
+const MOMENT: Duration = Duration::from_millis(20);
 
 impl OwnDisk {
     /// Makes and mounts it; needs root (or `sudo` that asks nothing) and loop devices.
     pub fn new(scratch: &Scratch, bytes: u64) -> Result<Self, String> {
-        let image = scratch.join("disk.img");
-        let mount = scratch.join("disk");
+        Self::within(scratch.path(), bytes)
+    }
+
+    fn within(folder: &Path, bytes: u64) -> Result<Self, String> {
+        let image = folder.join("disk.img");
+        let mount = folder.join("disk");
         let file = fs::File::create(&image).map_err(|error| error.to_string())?;
         file.set_len(bytes).map_err(|error| error.to_string())?;
         fs::create_dir_all(&mount).map_err(|error| error.to_string())?;
@@ -122,6 +132,70 @@ impl Drop for OwnDisk {
                 eprintln!("left behind: {reason}");
             }
         }
+    }
+}
+
+/// A disk that can be made slow: it lies in a file of another one, whose file system is frozen and thawed in turn.
+/// What its block device is given meanwhile has to wait.
+pub struct SlowDisk {
+    // Goes before what it lies in.
+    disk: OwnDisk,
+    below: OwnDisk,
+}
+
+impl SlowDisk {
+    /// As [`OwnDisk::new`].
+    pub fn new(scratch: &Scratch, bytes: u64) -> Result<Self, String> {
+        // The file system below needs some room for itself.
+        let below = OwnDisk::new(scratch, bytes + bytes / 8)?;
+        let disk = OwnDisk::within(below.path(), bytes)?;
+        Ok(Self { disk, below })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.disk.path()
+    }
+
+    /// It answers nothing for `still` at a time, and then for a moment as ever, for as long as this is held.
+    pub fn slow_down(&self, still: Duration) -> Slowed {
+        let mount = self.below.path().to_owned();
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&over);
+        let work = thread::spawn(move || {
+            let call =
+                |word: &str| as_root(&["fsfreeze".as_ref(), word.as_ref(), mount.as_os_str()]);
+            while !is_over.load(Ordering::Relaxed) {
+                call("--freeze")?;
+                thread::park_timeout(still);
+                call("--unfreeze")?;
+                thread::park_timeout(MOMENT);
+            }
+            Ok(())
+        });
+        Slowed {
+            over,
+            work: Some(work),
+        }
+    }
+}
+
+/// A disk that is slow until this is dropped.
+pub struct Slowed {
+    over: Arc<AtomicBool>,
+    work: Option<JoinHandle<Result<(), String>>>,
+}
+
+impl Drop for Slowed {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let Some(work) = self.work.take() else { return };
+        work.thread().unpark();
+        let ended = work.join();
+        let worked = matches!(ended, Ok(Ok(())));
+        assert!(
+            worked || thread::panicking(),
+            "the disk was not slowed down: {ended:?}"
+        );
     }
 }
 
