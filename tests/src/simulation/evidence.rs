@@ -3,6 +3,7 @@
 //! Damage to the very last frames looks like a tear, and nobody could tell. So the simulation lets damage stand
 //! only where a frame behind it says that what was damaged had been durable, and mends the rest.
 
+use super::front::is_let_go;
 use ringtail::limit::BLOCK_BYTES;
 use ringtail::log::format::frame::{FrameHeader, HEADER_BYTES};
 use ringtail::log::format::segment::SegmentHeader;
@@ -127,14 +128,21 @@ fn is_hit(
     })
 }
 
-/// Whether any of the damage on `disk` lies in a frame, or in the header of a segment that has frames.
+/// Whether any of the damage on `disk` lies in a frame, or in the header of a segment that has frames. A file that
+/// lacks its header, of a segment whose records were all let go of, is as good as taken out of use.
 pub fn hits_frames(disk: &SimulatedDisk) -> bool {
-    let damaged = disk.damaged();
+    let mut damaged = disk.damaged();
     if damaged.is_empty() {
         return false;
     }
     let right = disk.copy();
     right.undo_damage();
+    let headers = damaged.iter().filter(|(_, position)| *position == 0);
+    let let_go: BTreeSet<String> = headers
+        .filter(|(path, _)| is_segment(path) && is_let_go(&right, path))
+        .map(|(path, _)| path.clone())
+        .collect();
+    damaged.retain(|(path, _)| !let_go.contains(path));
     let mut frames = frames(&right).into_iter();
     frames.any(|frame| is_hit(&frame, &damaged, &right, disk))
 }

@@ -14,6 +14,7 @@
 //! | `keeping`  | what is let go of: retention, truncated and deleted topics     |
 //! | `weather`  | the faults of the disk, for a while                            |
 //! | `evidence` | which damage a start can tell from a tear                      |
+//! | `front`    | which segments a journal can do without                        |
 //! | `model`    | what must be there, may be, and must not be                    |
 //! | `check`    | the comparison after each start                                |
 //! | `offline`  | what `verify` and `cat` say of the store that a run leaves                     |
@@ -26,6 +27,7 @@ pub mod check;
 pub mod client;
 pub mod corpus;
 pub mod evidence;
+pub mod front;
 pub mod keeping;
 pub mod life;
 pub mod machine;
